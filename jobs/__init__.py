@@ -1,0 +1,1 @@
+"""The contract that gateway and workers share: schemas, states, store, queue, blobs, settings."""

@@ -1,0 +1,427 @@
+"""What a job is: the words that callers, gateway and workers share.
+
+Requests are strict: a field that is not listed is refused, `"3"` is not 3 and `true` is not 1. They are parsed from
+JSON text (`submit_adapter.validate_json`) and stored with every default filled in, so that a row says exactly what
+was run.
+"""
+
+import math
+import unicodedata
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+PAYLOAD_VERSION = 1  # in every message and row; a worker that does not know a version releases the job
+MAX_SEED = 2**32 - 1
+MAX_IMAGES = 1024  # pictures that one job may make
+
+
+class Status(StrEnum):
+    QUEUED = "queued"  # accepted; no worker has it
+    RUNNING = "running"  # a worker holds its lease
+    SUCCEEDED = "succeeded"  # its outputs are published
+    FAILED = "failed"  # the error says why
+    CANCELED = "canceled"  # by the caller
+    EXPIRED = "expired"  # its deadline passed before a worker claimed it
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class Kind(StrEnum):
+    GENERATE = "generate"
+    INVERT = "invert"
+    EDIT = "edit"
+    IMPORT = "import"
+
+
+class Priority(StrEnum):
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        serialize_by_alias=True,
+    )
+
+
+def _printable(text: str) -> str:
+    """NFC; refuses control, surrogate and direction-changing characters."""
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") for c in text):
+        raise ValueError("must not hold control or formatting characters")
+    return unicodedata.normalize("NFC", text)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be finite")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9A-HJKMNP-TV-Z]{26}$")]
+ImageId = Annotated[str, Field(pattern=r"^img_[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Finite = Annotated[float, AfterValidator(_finite)]
+Psi = Annotated[float, Field(ge=-2, le=2)]
+Layers = Annotated[str, Field(pattern=r"^\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*$", max_length=128)]
+SpaceName = Literal["z", "w", "w+", "s"]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`"0-15,99"` -> (0, 1, …, 15, 99). At most `MAX_IMAGES` of them."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
+            raise ValueError(f'seeds are written like "0-15,99", not {text[:40]!r}')
+        low, high = int(first), int(last or first)
+        if high < low or high > MAX_SEED:
+            raise ValueError(f"a seed range goes upwards and ends at {MAX_SEED} or before")
+        if len(seeds) + high - low + 1 > MAX_IMAGES:
+            raise ValueError(f"at most {MAX_IMAGES} seeds in one job")
+        seeds.extend(range(low, high + 1))
+    return tuple(seeds)
+
+
+# --- where latents come from -----------------------------------------------------------------------------
+
+
+class Latents(Strict):
+    """Explicit latents: `values` nested as (N, …), or `base64` of little-endian float32 with its `shape`."""
+
+    space: SpaceName
+    values: list[Any] | None = None
+    base64: str | None = None
+    shape: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Latents":
+        if (self.values is None) == (self.base64 is None):
+            raise ValueError("give either values, or base64 with shape")
+        if (self.base64 is None) != (self.shape is None):
+            raise ValueError("base64 and shape go together")
+        return self
+
+
+class ArtifactRef(Strict):
+    """An output of an earlier job of the same tenant."""
+
+    job: JobId
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    index: Annotated[int, Field(ge=0)] | None = None
+    """Row of the artifact; all rows when left out."""
+
+
+class Source(Strict):
+    """Exactly one of the four."""
+
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_IMAGES)] | str | None = None
+    latents: Latents | None = None
+    artifact: ArtifactRef | None = None
+    images: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=16)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Source":
+        given = [n for n in ("seeds", "latents", "artifact", "images") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of seeds, latents, artifact, images (got {given or 'none'})")
+        if isinstance(self.seeds, str):
+            parse_seeds(self.seeds)  # refuse it here, where the caller can still be told
+        return self
+
+    def seed_list(self) -> tuple[int, ...]:
+        return parse_seeds(self.seeds) if isinstance(self.seeds, str) else self.seeds or ()
+
+
+# --- inputs, one model for each kind ---------------------------------------------------------------------
+
+
+class Mixing(Strict):
+    """Style mixing: picture (r, c) takes `layers` from the column's latent, the rest from the row's."""
+
+    rows: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=32)]
+    columns: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=32)]
+    layers: Layers
+
+
+class Interpolate(Strict):
+    """Frames along a path through the source's latents, in the order given."""
+
+    frames: Annotated[int, Field(ge=2, le=600)] = 60
+    mode: Literal["linear", "slerp"] = "linear"
+    """linear moves through W, slerp on the sphere of Z."""
+    loop: bool = False
+
+
+class GenerateInput(Strict):
+    source: Source = Source(seeds=(0,))
+    psi: Psi = 0.7
+    """Truncation: 1 is none, 0 the average picture. It acts on latents that come from Z."""
+    cutoff: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Truncate only the first `cutoff` layers."""
+    class_index: Annotated[int | None, Field(ge=0, alias="class")] = None
+    noise: Literal["const", "random", "none"] = "const"
+    noise_seed: Seed = 0
+    mixing: Mixing | None = None
+    interpolate: Interpolate | None = None
+
+    @model_validator(mode="after")
+    def _one_path(self) -> "GenerateInput":
+        if self.source.images is not None:
+            raise ValueError("generate takes seeds, latents or an artifact; invert or edit takes images")
+        if self.mixing is not None and self.interpolate is not None:
+            raise ValueError("give mixing or interpolate, not both")
+        return self
+
+
+class StopRule(Strict):
+    perceptual: Annotated[float, Field(gt=0)]
+    """Stop a picture as soon as its perceptual distance is at most this."""
+
+
+class LossWeights(Strict):
+    pixel: Annotated[float, Field(ge=0, le=1e4)] = 0.1
+    perceptual: Annotated[float, Field(ge=0, le=1e4)] = 1.0
+    noise_regularization: Annotated[float, Field(ge=0, le=1e8)] = 1e5
+
+    @model_validator(mode="after")
+    def _something_to_match(self) -> "LossWeights":
+        if self.pixel == 0 and self.perceptual == 0:
+            raise ValueError("pixel and perceptual cannot both be 0")
+        return self
+
+
+class Inversion(Strict):
+    """How pictures are turned into latents."""
+
+    method: Literal["projector"] = "projector"
+    space: Literal["w", "w+"] = "w+"
+    steps: Annotated[int, Field(ge=1, le=5000)] = 200
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Peak of the schedule: linear ramp up over the first 5 %, cosine ramp down over the last 25 %."""
+    losses: LossWeights = LossWeights()
+    stop: StopRule | None = None
+    seed: Seed = 0
+
+
+class InvertInput(Inversion):
+    images: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=16)]
+    preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
+    """Steps between previews; 0 for none."""
+
+
+class DirectionOperation(Strict):
+    op: Literal["direction"]
+    name: Name
+    strength: Annotated[float, Field(ge=-100, le=100)] = 1.0
+    """In the unit that the direction states: sigma, distance or raw."""
+    layers: Layers | None = None
+    """Overrides the layers that the direction recommends."""
+
+
+class Sweep(Strict):
+    """Repeat the edit with one operation's strength replaced, one picture for each."""
+
+    operation: Annotated[int, Field(ge=0, le=15)] = 0
+    strengths: Annotated[
+        tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=1, max_length=33)
+    ]
+
+
+class EditInput(Strict):
+    source: Source
+    operations: Annotated[tuple[DirectionOperation, ...], Field(min_length=1, max_length=16)]
+    sweep: Sweep | None = None
+    psi: Psi = 0.7
+    cutoff: Annotated[int, Field(ge=0, le=64)] | None = None
+    class_index: Annotated[int | None, Field(ge=0, alias="class")] = None
+    inversion: Inversion = Inversion()
+    """For a source of images."""
+    preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> "EditInput":
+        if self.sweep and self.sweep.operation >= len(self.operations):
+            raise ValueError(
+                f"sweep.operation is {self.sweep.operation}: there are {len(self.operations)} operations"
+            )
+        return self
+
+
+class ImportInput(Strict):
+    """Made by `POST /v1/models`, never sent by a caller."""
+
+    upload: Annotated[str, Field(max_length=256)]
+    """Key of the quarantined file."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    licence: Text | None = None
+
+
+class OutputOptions(Strict):
+    format: Literal["png", "jpeg", "webp", "npz"] = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] = 90
+    """For jpeg and webp."""
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Resize the longer side to this many pixels."""
+    grid: bool = False
+    """Also one picture with all of them; always made for sweeps and mixing."""
+    film: Literal["mp4", "webp"] = "mp4"
+    """Format of the film that an interpolation makes."""
+    latents: Literal["none", "z", "w", "w+", "s"] = "none"
+    """Also a safetensors file with the latents in this space."""
+    inline: bool = False
+    """Put outputs of up to 1 MiB in all into the answer, as base64."""
+
+
+# --- requests --------------------------------------------------------------------------------------------
+
+MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(_printable)]
+
+
+class Envelope(Strict):
+    model: Name
+    output: OutputOptions = OutputOptions()
+    priority: Priority = Priority.NORMAL
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86400)] | None = None
+    """The job expires unless a worker has claimed it by then."""
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
+    """Run time after which the job fails with `timeout`."""
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
+
+
+class GenerateRequest(Envelope):
+    kind: Literal[Kind.GENERATE]
+    input: GenerateInput = GenerateInput()
+
+
+class InvertRequest(Envelope):
+    kind: Literal[Kind.INVERT]
+    input: InvertInput
+
+
+class EditRequest(Envelope):
+    kind: Literal[Kind.EDIT]
+    input: EditInput
+
+
+class ImportRequest(Envelope):
+    kind: Literal[Kind.IMPORT]
+    input: ImportInput
+
+
+SubmitRequest = Annotated[GenerateRequest | InvertRequest | EditRequest, Field(discriminator="kind")]
+"""What a caller may post."""
+JobRequest = Annotated[
+    GenerateRequest | InvertRequest | EditRequest | ImportRequest, Field(discriminator="kind")
+]
+"""What may stand in a row."""
+
+submit_adapter: TypeAdapter[GenerateRequest | InvertRequest | EditRequest] = TypeAdapter(SubmitRequest)
+request_adapter: TypeAdapter[GenerateRequest | InvertRequest | EditRequest | ImportRequest] = TypeAdapter(
+    JobRequest
+)
+
+
+# --- answers ---------------------------------------------------------------------------------------------
+
+
+class Progress(BaseModel):
+    value: float = Field(default=0, ge=0, le=1)
+    step: int | None = None
+    steps: int | None = None
+    message: str | None = None
+    eta_s: float | None = None
+
+
+class JobError(BaseModel):
+    code: str
+    detail: str
+
+
+class Output(BaseModel):
+    """One published file of a job."""
+
+    name: str
+    role: str  # image, grid, film, latents, plot, reconstruction, original, preview, array
+    index: int = 0
+    media_type: str
+    size_bytes: int
+    sha256: str
+    url: str | None = None
+    url_expires_at: str | None = None
+    base64: str | None = None
+    about: dict[str, Any] = {}
+
+
+class JobUrls(BaseModel):
+    self: str
+    events: str
+    cancel: str
+    retry: str
+
+
+class JobView(BaseModel):
+    """A job as a caller sees it (API.md)."""
+
+    id: str
+    kind: str
+    model: str
+    status: Status
+    terminal: bool
+    seq: int
+    cancel_requested: bool
+    input: dict[str, Any]
+    output: dict[str, Any]
+    metadata: dict[str, str]
+    priority: Priority
+    progress: Progress
+    outputs: list[Output]
+    result: dict[str, Any] | None
+    error: JobError | None
+    attempts: int
+    metrics: dict[str, float]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+    urls: JobUrls
+
+
+class JobPage(BaseModel):
+    data: list[JobView]
+    next_cursor: str | None
+
+
+class ImageView(BaseModel):
+    id: str
+    width: int
+    height: int
+    media_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+    url: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document; `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, Any]] | None = None
