@@ -1,8 +1,8 @@
 """What a job is: the words that callers, gateway and workers share.
 
-Requests are strict: a field that is not listed is refused, `"3"` is not 3 and `true` is not 1. They are parsed from
-JSON text (`submit_adapter.validate_json`) and stored with every default filled in, so that a row says exactly what
-was run.
+Requests are strict: a field that is not listed is refused, `"3"` is not 3 and `true` is not 1. They are
+parsed from JSON text (`submit_adapter.validate_json`) and stored with every default filled in, so that a row
+says exactly what was run.
 """
 
 import math
