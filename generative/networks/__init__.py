@@ -1,0 +1,1 @@
+"""One file for each architecture. Parameter names are those of the official checkpoints."""

@@ -1,0 +1,456 @@
+"""StyleGAN2 generator, from "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020) and "Training
+Generative Adversarial Networks with Limited Data" (Karras et al., 2020).
+
+Parameter names are those of NVlabs/stylegan2-ada-pytorch, whose numbers it reproduces to 1e-5 of the image range.
+A layer is named by its path without "synthesis.": `b4.conv1`, `b4.torgb`, `b8.conv0`, ...
+
+Axis letters: N batch, I channels in, O channels out, H W pixels, k kernel.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from generative.ops.upfirdn2d import fir_filter, upfirdn2d, upsample2d
+from generative.spaces import truncate
+
+Architecture = Literal["skip", "resnet", "orig"]
+Noise = Literal["const", "random", "none"]
+Hook = Callable[[str, Tensor], Tensor]  # layer name, its output (N, C, H, W) -> what the next layer sees
+
+SQRT2 = math.sqrt(2)  # gain that makes up for the half that leaky ReLU damps
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """What the weights do not say. Fields mean what the arguments of the official constructors mean.
+
+    `channels`, pairs (resolution, channels), overrides `channel_base` and `channel_max`.
+    """
+
+    img_resolution: int
+    img_channels: int = 3
+    z_dim: int = 512
+    c_dim: int = 0
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_multiplier: float = 0.01
+    w_avg_beta: float = 0.995
+    channel_base: int = 32768
+    channel_max: int = 512
+    channels: tuple[tuple[int, int], ...] | None = None
+    architecture: Architecture = "skip"
+    resample_filter: tuple[int, ...] = (1, 3, 3, 1)
+    conv_clamp: float | None = None
+    use_noise: bool = True
+    num_fp16_res: int = 0
+
+    def __post_init__(self) -> None:
+        if self.img_resolution < 4 or self.img_resolution & (self.img_resolution - 1):
+            raise ValueError(f"resolution must be a power of two and at least 4, got {self.img_resolution}")
+        if self.channels is not None and tuple(r for r, _ in self.channels) != self.resolutions:
+            raise ValueError(f"channels must be given for the resolutions {self.resolutions}")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ... up to the resolution of the image."""
+        return tuple(2**i for i in range(2, self.img_resolution.bit_length()))
+
+    @property
+    def num_ws(self) -> int:
+        """Style vectors that one image takes."""
+        return 2 * len(self.resolutions)
+
+    def channels_at(self, resolution: int) -> int:
+        if self.channels is not None:
+            return dict(self.channels)[resolution]
+        return min(self.channel_base // resolution, self.channel_max)
+
+
+def modulated_conv2d(
+    x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, resample_filter: Tensor | None = None
+) -> Tensor:
+    """Convolve each sample with its own kernel: `weight` scaled by that sample's style.
+
+    The input is scaled instead of the kernel, and the output is demodulated, which is the same sum with one kernel for
+    the whole batch. `resample_filter` makes the output twice as large.
+
+    Args:
+        x: (N, I, H, W).
+        weight: (O, I, k, k), shared by the batch; k is odd.
+        styles: (N, I), one scale for each input channel.
+        demodulate: give every kernel unit norm (section 2.2 of the first paper; off in ToRGB).
+        resample_filter: (4, 4) for an up-sampling layer.
+
+    Returns:
+        (N, O, H, W), or (N, O, 2H, 2W).
+    """
+    if x.dtype == torch.float16 and demodulate:  # against overflow; demodulation takes the factors out again
+        weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
+        styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    scaled = x * styles[:, :, None, None].to(x.dtype)
+    y = _convolve(scaled, weight.to(x.dtype), resample_filter)
+    if demodulate:
+        y = y * demodulation(weight, styles)[:, :, None, None].to(y.dtype)
+    return y
+
+
+def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """(O, I, k, k), (N, I) -> (N, O): one over the norm of each sample's kernels, in the precision of the weight."""
+    with torch.autocast(weight.device.type, enabled=False):
+        power = styles.to(weight.dtype).square() @ weight.square().sum(dim=(2, 3)).T
+        return (power + 1e-8).rsqrt()
+
+
+def _convolve(x: Tensor, weight: Tensor, resample_filter: Tensor | None) -> Tensor:
+    if resample_filter is None:
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (N, O, 2H + 1, 2W + 1)
+    return upfirdn2d(x, 4 * resample_filter, padding=(1, 1, 1, 1))
+
+
+class FullyConnected(nn.Module):
+    """Linear layer with equalised learning rate: stored weights are `1 / lr_multiplier` times unit variance."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, lr_multiplier: float = 1.0, bias: float = 0.0, activate: bool = False
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(inputs)
+        self.bias_gain = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) -> (N, outputs)."""
+        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
+
+
+class MappingNetwork(nn.Module):
+    """z, and a class label if there is one, to w; keeps the running mean of w for truncation."""
+
+    w_avg: Tensor  # (w_dim,)
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.c_dim, self.w_avg_beta, self.num_layers = config.c_dim, config.w_avg_beta, config.mapping_layers
+        features = config.z_dim
+        if config.c_dim:
+            self.embed = FullyConnected(config.c_dim, config.w_dim)
+            features += config.w_dim
+        for i in range(config.mapping_layers):
+            layer = FullyConnected(
+                features, config.w_dim, lr_multiplier=config.mapping_lr_multiplier, activate=True
+            )
+            self.add_module(f"fc{i}", layer)
+            features = config.w_dim
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z: (N, z_dim), c: (N, c_dim) one-hot -> w: (N, w_dim), not truncated."""
+        x = _normalize(z.to(self.w_avg.dtype))
+        if self.c_dim:
+            if c is None:
+                raise ValueError(f"this generator needs a class label c of shape (N, {self.c_dim})")
+            x = torch.cat([x, _normalize(self.embed(c.to(x.dtype)))], dim=1)
+        for i in range(self.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    @torch.no_grad()
+    def update_average(self, w: Tensor) -> None:
+        """Move `w_avg` towards the mean of a training batch w, (N, w_dim)."""
+        self.w_avg.lerp_(w.detach().to(self.w_avg.dtype).mean(dim=0), 1 - self.w_avg_beta)
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """(N, C) to unit mean square."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
+
+    noise_const: Tensor  # (resolution, resolution)
+    resample_filter: Tensor  # (4, 4)
+
+    def __init__(self, inputs: int, outputs: int, resolution: int, up: bool, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.resolution, self.up, self.use_noise, self.clamp = resolution, up, config.use_noise, config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)  # styles start at 1, a plain convolution
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if config.use_noise:
+            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("resample_filter", fir_filter(config.resample_filter))
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """x: (N, I, H, W), style: (N, I), noise: (N or 1, 1, H', W') -> (N, O, H', W')."""
+        x = modulated_conv2d(x, self.weight, style, resample_filter=self.resample_filter if self.up else None)
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), 0.2) * (SQRT2 * gain)
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
+
+    def draw_noise(self, kind: Noise, N: int, rng: torch.Generator | None, device: torch.device) -> Tensor | None:
+        """(N or 1, 1, resolution, resolution), or None for a layer without noise."""
+        if kind == "none" or not self.use_noise:
+            return None
+        if kind == "const":
+            return self.noise_const[None, None]
+        shape = (N, 1, self.resolution, self.resolution)
+        return torch.randn(shape, generator=rng, device=device, dtype=self.noise_const.dtype)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to the channels of the picture; no demodulation, no noise."""
+
+    def __init__(self, inputs: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.clamp = config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(config.img_channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.img_channels))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x: (N, I, H, W), style: (N, I) -> (N, img_channels, H, W)."""
+        x = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
+        x = x + self.bias[:, None, None].to(x.dtype)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class SkipConv(nn.Module):
+    """1x1 convolution to twice the size: the residual path of the `resnet` architecture. No bias."""
+
+    resample_filter: Tensor
+
+    def __init__(self, inputs: int, outputs: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.register_buffer("resample_filter", fir_filter(config.resample_filter))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, gain: float) -> Tensor:
+        """(N, I, H, W) -> (N, O, 2H, 2W)."""
+        x = F.conv2d(x, (self.weight * (self.weight_gain * gain)).to(x.dtype))
+        return upsample2d(x, self.resample_filter)
+
+
+class SynthesisBlock(nn.Module):
+    """Everything at one resolution: one or two layers, and ToRGB where the architecture has it."""
+
+    const: Tensor
+    resample_filter: Tensor
+
+    def __init__(self, resolution: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.architecture = config.architecture
+        first, last = resolution == 4, resolution == config.img_resolution
+        outputs = config.channels_at(resolution)
+        inputs = 0 if first else config.channels_at(resolution // 2)
+        self.register_buffer("resample_filter", fir_filter(config.resample_filter))
+        if first:
+            self.const = nn.Parameter(torch.randn(outputs, 4, 4))
+        else:
+            self.conv0 = SynthesisLayer(inputs, outputs, resolution, True, config)
+        self.conv1 = SynthesisLayer(outputs, outputs, resolution, False, config)
+        if config.architecture == "skip" or last:
+            self.torgb = ToRGB(outputs, config)
+        if config.architecture == "resnet" and not first:
+            self.skip = SkipConv(inputs, outputs, config)
+
+
+class SynthesisNetwork(nn.Module):
+    """Styles to pictures, block by block."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        for resolution in config.resolutions:
+            self.add_module(f"b{resolution}", SynthesisBlock(resolution, config))
+        #: layer name -> which of the ws it takes. ToRGB shares its w with the first layer of the next block.
+        self.ws_index: dict[str, int] = {}
+        first = 0
+        for resolution in config.resolutions:
+            convs = ["conv1"] if resolution == 4 else ["conv0", "conv1"]
+            for i, name in enumerate(convs):
+                self.ws_index[f"b{resolution}.{name}"] = first + i
+            first += len(convs)
+            if hasattr(self.block(resolution), "torgb"):
+                self.ws_index[f"b{resolution}.torgb"] = first
+
+    def block(self, resolution: int) -> SynthesisBlock:
+        block = self.get_submodule(f"b{resolution}")
+        assert isinstance(block, SynthesisBlock)
+        return block
+
+    def layer(self, name: str) -> SynthesisLayer | ToRGB:
+        layer = self.get_submodule(name)
+        assert isinstance(layer, SynthesisLayer | ToRGB)
+        return layer
+
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """ws: (N, num_ws, w_dim) -> the input scales (N, I) of every layer."""
+        return {name: self.layer(name).affine(ws[:, i]) for name, i in self.ws_index.items()}
+
+    def forward(
+        self, styles: Mapping[str, Tensor], noises: Mapping[str, Tensor | None], hook: Hook, half: bool = False
+    ) -> Tensor:
+        """styles: (N, I) by layer name; noises: (N or 1, 1, H, W) by layer name -> (N, img_channels, H, W)."""
+        N = styles["b4.conv1"].shape[0]
+        x = self.block(4).const.expand(N, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        image: Tensor | None = None
+        for resolution in self.config.resolutions:
+            x = x.to(self._dtype(resolution, half, x.dtype))
+            x = hook(f"b{resolution}", self._features(resolution, x, styles, noises, hook))
+            image = self._add_rgb(resolution, x, image, styles, hook)
+        assert image is not None
+        return image
+
+    def _dtype(self, resolution: int, half: bool, dtype: torch.dtype) -> torch.dtype:
+        first_half = max(2 * self.config.img_resolution >> self.config.num_fp16_res, 8)
+        return torch.float16 if half and resolution >= first_half else dtype
+
+    def _features(
+        self,
+        resolution: int,
+        x: Tensor,
+        styles: Mapping[str, Tensor],
+        noises: Mapping[str, Tensor | None],
+        hook: Hook,
+    ) -> Tensor:
+        """(N, I, H/2, W/2) -> (N, O, H, W); the block at 4x4 keeps the size."""
+        block, b = self.block(resolution), f"b{resolution}"
+        residual = hasattr(block, "skip")
+        y = block.skip(x, math.sqrt(0.5)) if residual else None
+        if resolution > 4:
+            x = hook(f"{b}.conv0", block.conv0(x, styles[f"{b}.conv0"], noises[f"{b}.conv0"]))
+        gain = math.sqrt(0.5) if residual else 1.0
+        x = hook(f"{b}.conv1", block.conv1(x, styles[f"{b}.conv1"], noises[f"{b}.conv1"], gain))
+        return x if y is None else y + x
+
+    def _add_rgb(
+        self, resolution: int, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor], hook: Hook
+    ) -> Tensor | None:
+        """The picture so far, twice the size, plus what this block paints. Kept in float32 under autocast."""
+        block, b = self.block(resolution), f"b{resolution}"
+        if image is not None:
+            with torch.autocast(image.device.type, enabled=False):
+                image = upsample2d(image, block.resample_filter)
+        if not hasattr(block, "torgb"):
+            return image
+        y = hook(f"{b}.torgb", block.torgb(x, styles[f"{b}.torgb"]))
+        y = y.to(block.torgb.weight.dtype)
+        return hook(f"{b}.img", y if image is None else image + y)
+
+
+class Generator(nn.Module):
+    """z -> w -> styles -> picture. Pictures are (N, C, H, W), meant for [-1, 1] and not clamped."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws, self.z_dim, self.w_dim, self.c_dim = config.num_ws, config.z_dim, config.w_dim, config.c_dim
+        self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
+        self.mapping = MappingNetwork(config)
+        self.synthesis = SynthesisNetwork(config)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layer names, coarse to fine: the keys of `styles` and of `features`."""
+        return tuple(self.synthesis.ws_index)
+
+    def map(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z: (N, z_dim), c: (N, c_dim) one-hot for a conditional model -> w: (N, w_dim), not truncated."""
+        return self.mapping(z, c)
+
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """W+ to S. ws: (N, num_ws, w_dim) -> (N, channels) by layer name."""
+        if ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(f"ws must be (N, {self.num_ws}, {self.w_dim}), got {tuple(ws.shape)}")
+        return self.synthesis.styles(ws)
+
+    def synthesize(
+        self,
+        ws: Tensor,
+        noise: Noise = "const",
+        noises: Mapping[str, Tensor] | None = None,
+        rng: torch.Generator | None = None,
+        *,
+        hook: Hook | None = None,
+        half: bool = False,
+    ) -> Tensor:
+        """ws: (N, num_ws, w_dim) -> pictures (N, C, H, W). The rest as in `synthesize_styles`."""
+        return self.synthesize_styles(self.styles(ws), noise, noises, rng, hook=hook, half=half)
+
+    def synthesize_styles(
+        self,
+        styles: Mapping[str, Tensor],
+        noise: Noise = "const",
+        noises: Mapping[str, Tensor] | None = None,
+        rng: torch.Generator | None = None,
+        *,
+        hook: Hook | None = None,
+        half: bool = False,
+    ) -> Tensor:
+        """Paint from S.
+
+        Args:
+            styles: (N, channels) for every layer name.
+            noise: the stored noise, fresh noise for each picture (drawn from `rng`), or none.
+            noises: (N or 1, 1, H, W) by layer name, for layers that shall have this noise whatever `noise` says.
+            hook: called with every layer's, block's (`b8`) and running picture's (`b8.img`) name and value; returns
+                what the next layer sees.
+            half: run the `num_fp16_res` finest resolutions in float16, as the official code does on GPUs.
+
+        Returns:
+            (N, C, H, W), not clamped.
+        """
+        N, device = styles["b4.conv1"].shape[0], styles["b4.conv1"].device
+        drawn: dict[str, Tensor | None] = {}
+        for name in self.layers:
+            layer = self.synthesis.layer(name)
+            if noises is not None and name in noises:
+                drawn[name] = noises[name]
+            elif isinstance(layer, SynthesisLayer):
+                drawn[name] = layer.draw_noise(noise, N, rng, device)
+        return self.synthesis(styles, drawn, hook or _pass, half)
+
+    def features(self, ws: Tensor, layers: Collection[str], noise: Noise = "const") -> dict[str, Tensor]:
+        """What the named layers, blocks (`b8`) and running pictures (`b8.img`) put out: (N, C, H, W) by name."""
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str, value: Tensor) -> Tensor:
+            if name in layers:
+                seen[name] = value
+            return value
+
+        self.synthesize(ws, noise, hook=keep)
+        if missing := set(layers) - set(seen):
+            raise ValueError(f"no such layers: {', '.join(sorted(missing))}")
+        return seen
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        noise: Noise = "const",
+    ) -> Tensor:
+        """z: (N, z_dim) -> pictures (N, C, H, W), truncated by `psi` in the first `cutoff` layers."""
+        ws = self.map(z, c)[:, None].expand(-1, self.num_ws, -1)
+        return self.synthesize(truncate(ws, self.mapping.w_avg, psi, cutoff), noise)
+
+
+def _pass(_name: str, value: Tensor) -> Tensor:
+    return value

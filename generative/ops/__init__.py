@@ -1,0 +1,1 @@
+"""Tensor operations that several networks share, each with a slow reference that a test compares it with."""
