@@ -1,6 +1,7 @@
 """Latent spaces of style-based generators, and the ways to sample, truncate, mix and interpolate in them.
 
-Seeds, truncation and mixing agree with NVlabs/stylegan2-ada-pytorch. Axis letters: N batch, L layers (num_ws).
+Seeds, truncation and mixing agree with NVlabs/stylegan2-ada-pytorch. Axis letters: N batch, L layers, which
+is num_ws.
 """
 
 import enum
@@ -21,7 +22,7 @@ class Space(enum.StrEnum):
 
 
 def sample_z(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """One z for each seed, (N, z_dim) float32: numpy's legacy generator, so that seeds mean what they mean elsewhere."""
+    """One z for each seed, (N, z_dim) float32, from numpy's legacy generator like the official scripts."""
     rows = [np.random.RandomState(seed).randn(1, z_dim) for seed in seeds]
     return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
@@ -57,12 +58,12 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
     a, b: (dim,), t: (T,) in [0, 1] -> (T, dim). Parallel vectors are joined by a straight line.
     """
-    cosine = torch.dot(a / a.norm(), b / b.norm()).clamp(-1, 1)
-    angle = torch.arccos(cosine)
+    unit_a, unit_b = a / a.norm(), b / b.norm()
+    angle = torch.arccos(torch.dot(unit_a, unit_b).clamp(-1, 1))
     if angle.sin() < 1e-4:
         return lerp(a, b, t)
     t = t[:, None]
-    direction = (torch.sin((1 - t) * angle) * (a / a.norm()) + torch.sin(t * angle) * (b / b.norm())) / angle.sin()
+    direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / angle.sin()
     return direction * (a.norm() + t * (b.norm() - a.norm()))
 
 

@@ -1,7 +1,9 @@
-"""StyleGAN2 generator, from "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020) and "Training
-Generative Adversarial Networks with Limited Data" (Karras et al., 2020).
+"""StyleGAN2 generator, from "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020) and
+"Training Generative Adversarial Networks with Limited Data" (Karras et al., 2020).
 
-Parameter names are those of NVlabs/stylegan2-ada-pytorch, whose numbers it reproduces to 1e-5 of the image range.
+Parameter names are those of NVlabs/stylegan2-ada-pytorch, whose numbers it reproduces to 1e-5 of the image
+range.
+
 A layer is named by its path without "synthesis.": `b4.conv1`, `b4.torgb`, `b8.conv0`, ...
 
 Axis letters: N batch, I channels in, O channels out, H W pixels, k kernel.
@@ -16,14 +18,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.ops.upfirdn2d import fir_filter, upfirdn2d, upsample2d
+from generative.networks.mapping import SQRT2, FullyConnected, MappingNetwork
+from generative.ops.modulated_conv2d import modulated_conv2d
+from generative.ops.upfirdn2d import fir_filter, upsample2d
 from generative.spaces import truncate
 
 Architecture = Literal["skip", "resnet", "orig"]
 Noise = Literal["const", "random", "none"]
 Hook = Callable[[str, Tensor], Tensor]  # layer name, its output (N, C, H, W) -> what the next layer sees
 
-SQRT2 = math.sqrt(2)  # gain that makes up for the half that leaky ReLU damps
+
+def check_resolution(img_resolution: int) -> None:
+    """Raises ValueError unless it is a power of two and at least 4."""
+    if img_resolution < 4 or img_resolution & (img_resolution - 1):
+        raise ValueError(f"resolution must be a power of two and at least 4, got {img_resolution}")
+
+
+def resolutions(img_resolution: int) -> tuple[int, ...]:
+    """4, 8, ... up to the resolution of the image."""
+    return tuple(2**i for i in range(2, img_resolution.bit_length()))
 
 
 @dataclass(frozen=True)
@@ -51,15 +64,13 @@ class StyleGAN2Config:
     num_fp16_res: int = 0
 
     def __post_init__(self) -> None:
-        if self.img_resolution < 4 or self.img_resolution & (self.img_resolution - 1):
-            raise ValueError(f"resolution must be a power of two and at least 4, got {self.img_resolution}")
+        check_resolution(self.img_resolution)
         if self.channels is not None and tuple(r for r, _ in self.channels) != self.resolutions:
             raise ValueError(f"channels must be given for the resolutions {self.resolutions}")
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ... up to the resolution of the image."""
-        return tuple(2**i for i in range(2, self.img_resolution.bit_length()))
+        return resolutions(self.img_resolution)
 
     @property
     def num_ws(self) -> int:
@@ -72,109 +83,6 @@ class StyleGAN2Config:
         return min(self.channel_base // resolution, self.channel_max)
 
 
-def modulated_conv2d(
-    x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, resample_filter: Tensor | None = None
-) -> Tensor:
-    """Convolve each sample with its own kernel: `weight` scaled by that sample's style.
-
-    The input is scaled instead of the kernel, and the output is demodulated, which is the same sum with one kernel for
-    the whole batch. `resample_filter` makes the output twice as large.
-
-    Args:
-        x: (N, I, H, W).
-        weight: (O, I, k, k), shared by the batch; k is odd.
-        styles: (N, I), one scale for each input channel.
-        demodulate: give every kernel unit norm (section 2.2 of the first paper; off in ToRGB).
-        resample_filter: (4, 4) for an up-sampling layer.
-
-    Returns:
-        (N, O, H, W), or (N, O, 2H, 2W).
-    """
-    if x.dtype == torch.float16 and demodulate:  # against overflow; demodulation takes the factors out again
-        weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
-        styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    scaled = x * styles[:, :, None, None].to(x.dtype)
-    y = _convolve(scaled, weight.to(x.dtype), resample_filter)
-    if demodulate:
-        y = y * demodulation(weight, styles)[:, :, None, None].to(y.dtype)
-    return y
-
-
-def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """(O, I, k, k), (N, I) -> (N, O): one over the norm of each sample's kernels, in the precision of the weight."""
-    with torch.autocast(weight.device.type, enabled=False):
-        power = styles.to(weight.dtype).square() @ weight.square().sum(dim=(2, 3)).T
-        return (power + 1e-8).rsqrt()
-
-
-def _convolve(x: Tensor, weight: Tensor, resample_filter: Tensor | None) -> Tensor:
-    if resample_filter is None:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (N, O, 2H + 1, 2W + 1)
-    return upfirdn2d(x, 4 * resample_filter, padding=(1, 1, 1, 1))
-
-
-class FullyConnected(nn.Module):
-    """Linear layer with equalised learning rate: stored weights are `1 / lr_multiplier` times unit variance."""
-
-    def __init__(
-        self, inputs: int, outputs: int, *, lr_multiplier: float = 1.0, bias: float = 0.0, activate: bool = False
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((outputs,), bias / lr_multiplier))
-        self.weight_gain = lr_multiplier / math.sqrt(inputs)
-        self.bias_gain = lr_multiplier
-        self.activate = activate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) -> (N, outputs)."""
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
-
-
-class MappingNetwork(nn.Module):
-    """z, and a class label if there is one, to w; keeps the running mean of w for truncation."""
-
-    w_avg: Tensor  # (w_dim,)
-
-    def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
-        self.c_dim, self.w_avg_beta, self.num_layers = config.c_dim, config.w_avg_beta, config.mapping_layers
-        features = config.z_dim
-        if config.c_dim:
-            self.embed = FullyConnected(config.c_dim, config.w_dim)
-            features += config.w_dim
-        for i in range(config.mapping_layers):
-            layer = FullyConnected(
-                features, config.w_dim, lr_multiplier=config.mapping_lr_multiplier, activate=True
-            )
-            self.add_module(f"fc{i}", layer)
-            features = config.w_dim
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z: (N, z_dim), c: (N, c_dim) one-hot -> w: (N, w_dim), not truncated."""
-        x = _normalize(z.to(self.w_avg.dtype))
-        if self.c_dim:
-            if c is None:
-                raise ValueError(f"this generator needs a class label c of shape (N, {self.c_dim})")
-            x = torch.cat([x, _normalize(self.embed(c.to(x.dtype)))], dim=1)
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        return x
-
-    @torch.no_grad()
-    def update_average(self, w: Tensor) -> None:
-        """Move `w_avg` towards the mean of a training batch w, (N, w_dim)."""
-        self.w_avg.lerp_(w.detach().to(self.w_avg.dtype).mean(dim=0), 1 - self.w_avg_beta)
-
-
-def _normalize(x: Tensor) -> Tensor:
-    """(N, C) to unit mean square."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-
-
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
 
@@ -183,7 +91,8 @@ class SynthesisLayer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, resolution: int, up: bool, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.resolution, self.up, self.use_noise, self.clamp = resolution, up, config.use_noise, config.conv_clamp
+        self.resolution, self.up = resolution, up
+        self.use_noise, self.clamp = config.use_noise, config.conv_clamp
         self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)  # styles start at 1, a plain convolution
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -200,7 +109,9 @@ class SynthesisLayer(nn.Module):
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), 0.2) * (SQRT2 * gain)
         return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
-    def draw_noise(self, kind: Noise, N: int, rng: torch.Generator | None, device: torch.device) -> Tensor | None:
+    def draw_noise(
+        self, kind: Noise, N: int, rng: torch.Generator | None, device: torch.device
+    ) -> Tensor | None:
         """(N or 1, 1, resolution, resolution), or None for a layer without noise."""
         if kind == "none" or not self.use_noise:
             return None
@@ -303,7 +214,11 @@ class SynthesisNetwork(nn.Module):
         return {name: self.layer(name).affine(ws[:, i]) for name, i in self.ws_index.items()}
 
     def forward(
-        self, styles: Mapping[str, Tensor], noises: Mapping[str, Tensor | None], hook: Hook, half: bool = False
+        self,
+        styles: Mapping[str, Tensor],
+        noises: Mapping[str, Tensor | None],
+        hook: Hook,
+        half: bool = False,
     ) -> Tensor:
         """styles: (N, I) by layer name; noises: (N or 1, 1, H, W) by layer name -> (N, img_channels, H, W)."""
         N = styles["b4.conv1"].shape[0]
@@ -359,9 +274,17 @@ class Generator(nn.Module):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.config = config
-        self.num_ws, self.z_dim, self.w_dim, self.c_dim = config.num_ws, config.z_dim, config.w_dim, config.c_dim
+        self.num_ws = config.num_ws
+        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
-        self.mapping = MappingNetwork(config)
+        self.mapping = MappingNetwork(
+            config.z_dim,
+            config.c_dim,
+            config.w_dim,
+            config.mapping_layers,
+            config.mapping_lr_multiplier,
+            config.w_avg_beta,
+        )
         self.synthesis = SynthesisNetwork(config)
 
     @property
@@ -407,9 +330,9 @@ class Generator(nn.Module):
         Args:
             styles: (N, channels) for every layer name.
             noise: the stored noise, fresh noise for each picture (drawn from `rng`), or none.
-            noises: (N or 1, 1, H, W) by layer name, for layers that shall have this noise whatever `noise` says.
-            hook: called with every layer's, block's (`b8`) and running picture's (`b8.img`) name and value; returns
-                what the next layer sees.
+            noises: (N or 1, 1, H, W) by layer name, for layers that shall have this noise in any case.
+            hook: called with every layer's, block's (`b8`) and running picture's (`b8.img`) name and value;
+                returns what the next layer sees.
             half: run the `num_fp16_res` finest resolutions in float16, as the official code does on GPUs.
 
         Returns:

@@ -1,7 +1,7 @@
-"""Pad, upsample, filter and downsample pictures in one step: the resampling of StyleGAN2 (Karras et al., 2020).
+"""Pad, upsample, filter and downsample pictures in one step: the resampling of StyleGAN2.
 
-Agrees with `upfirdn2d` of NVlabs/stylegan2-ada-pytorch: zeros are inserted AFTER each sample, padding is counted on
-the upsampled grid, and the filter is convolved (not correlated) with the picture.
+Agrees with `upfirdn2d` of NVlabs/stylegan2-ada-pytorch: zeros are inserted AFTER each sample, padding is
+counted on the upsampled grid, and the filter is convolved (not correlated) with the picture.
 
 Axis letters: N batch, C channels, H W pixels, kh kw filter taps.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Padding = tuple[int, int, int, int]  # left, right, top, bottom; in upsampled pixels; may be negative, which crops
+Padding = tuple[int, int, int, int]  # left, right, top, bottom, in upsampled pixels; negative numbers crop
 
 
 def fir_filter(taps: Sequence[int | float]) -> Tensor:
@@ -22,7 +22,9 @@ def fir_filter(taps: Sequence[int | float]) -> Tensor:
     return (matrix / matrix.sum()).float()
 
 
-def upfirdn2d(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0)) -> Tensor:
+def upfirdn2d(
+    x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0)
+) -> Tensor:
     """Upsample by zero insertion, pad, convolve with `kernel`, keep every `down`-th sample.
 
     Args:
@@ -52,7 +54,7 @@ def upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample2d(x: Tensor, kernel: Tensor) -> Tensor:
-    """Half the size, (N, C, H, W) -> (N, C, H/2, W/2), as the RGB skip connection of the discriminator does it."""
+    """Half the size, (N, C, H, W) -> (N, C, H/2, W/2), as the skips of the discriminator do it."""
     p = kernel.shape[0] - 2
     before, after = (p + 1) // 2, p // 2
     return upfirdn2d(x, kernel, down=2, padding=(before, after, before, after))
