@@ -1,0 +1,165 @@
+"""`AsyncClient`: the service from asyncio. What calls do is in `client.flows`; here are only sockets."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2 as httpx
+
+from client import calls, flows
+from client.calls import Call, Request, options
+from client.errors import ClientError, Unreachable, error_of
+from client.events import Event, Follower
+from client.flows import Fetch, Flow, Pause, Step
+from jobs.schemas import ImageView, JobView
+
+T = TypeVar("T")
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class AsyncClient:
+    """The service at `url`. Close it, or use it in an `async with` block.
+
+    Calls raise `client.errors.ClientError`; those that can be repeated safely are, for about 15 s.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url, transport=transport, headers={"User-Agent": "ganserve-client"}
+        )
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def submit(
+        self, request: Request | Mapping[str, Any], *, wait_s: float = 0, idempotency_key: str | None = None
+    ) -> JobView:
+        """Queue a job. With `wait_s` (<= 60) the answer is the finished job if it ends in that time."""
+        key = idempotency_key or str(uuid.uuid4())
+        return await self._run(flows.sent(calls.submit(request, key=key, wait_s=wait_s)))
+
+    async def get(self, job_id: str) -> JobView:
+        return await self._run(flows.sent(calls.get_job(job_id)))
+
+    async def jobs(self, *, limit: int | None = 20, **filters: Any) -> list[JobView]:
+        """Newest first. Filters: status, kind, model, created_after, created_before, `metadata.<key>`."""
+        return await self._run(flows.pages(filters, limit=limit))
+
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: float | None = None,
+        changed: Callable[[JobView], None] | None = None,
+        check: bool = True,
+    ) -> JobView:
+        """The job when it has ended. With `check`, JobUnsuccessful unless it succeeded. StillRunning."""
+        flow = flows.finished(job_id, timeout_s=timeout_s, changed=changed)
+        return await self._run(flows.succeeded(flow) if check else flow)
+
+    async def stream(self, job_id: str, *, after_seq: int | None = None) -> AsyncIterator[Event]:
+        """The events of a job up to its `end`, through broken connections."""
+        follower = Follower(job_id, after_seq)
+        while not follower.ended:
+            error: ClientError | None = None
+            try:
+                async with self._http.sse(follower.path, **follower.request()) as source:
+                    if source.response.status_code >= 400:
+                        await source.response.aread()
+                        raise error_of(source.response)
+                    async for sent in source:
+                        yield follower.read(sent)
+            except httpx.TransportError as failure:
+                error = Unreachable(str(failure))
+            except ClientError as failure:
+                error = failure
+            if not follower.ended:
+                await asyncio.sleep(follower.pause_after(error))
+
+    async def cancel(self, job_id: str) -> JobView:
+        return await self._run(flows.sent(calls.cancel(job_id)))
+
+    async def retry(self, job_id: str) -> JobView:
+        return await self._run(flows.sent(calls.retry(job_id)))
+
+    async def delete(self, job_id: str) -> None:
+        await self._run(flows.sent(calls.delete(job_id)))
+
+    async def upload_image(self, picture: Path | bytes, media_type: str | None = None) -> ImageView:
+        return await self._run(flows.sent(calls.upload_image(picture, media_type)))
+
+    async def image(self, image_id: str) -> ImageView:
+        return await self._run(flows.sent(calls.get_image(image_id)))
+
+    async def download(
+        self, job: JobView, directory: Path, *, names: tuple[str, ...] | None = None
+    ) -> list[Path]:
+        """Write the job's outputs (all, or those named) into `directory`; each is checked by its sha256."""
+        directory.mkdir(parents=True, exist_ok=True)
+        return await self._run(flows.downloaded(job, directory, names=names))
+
+    async def models(self) -> list[dict[str, Any]]:
+        return await self._run(flows.sent(calls.list_models()))
+
+    async def model(self, name: str) -> dict[str, Any]:
+        return await self._run(flows.sent(calls.get_model(name)))
+
+    async def directions(self, model: str) -> list[dict[str, Any]]:
+        return await self._run(flows.sent(calls.directions(model)))
+
+    async def import_model(self, checkpoint: Path, *, name: str, licence: str | None = None) -> JobView:
+        """Upload a checkpoint; the answer is the `import` job that converts it."""
+        call = calls.import_model(checkpoint, name=name, key=str(uuid.uuid4()), licence=licence)
+        return await self._run(flows.sent(call))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Drive a flow: do what it yields, send it the outcome or throw it the error."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome = await self._do(step)
+                except ClientError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        try:
+            return await (self._fetch(step) if isinstance(step, Fetch) else self._call(step))
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self._http.base_url}: {error or type(error).__name__}") from error
+
+    async def _call(self, call: Call[Any]) -> httpx.Response:
+        if call.upload is None:
+            return await self._http.request(call.method, call.path, content=call.content, **options(call))
+        with call.upload.open("rb") as file:
+            return await self._http.request(
+                call.method, call.path, files={"file": file}, data=dict(call.fields), **options(call)
+            )
+
+    async def _fetch(self, fetch: Fetch) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        async with self._http.stream("GET", fetch.url, follow_redirects=True) as reply:
+            if reply.status_code >= 400:
+                await reply.aread()
+                raise error_of(reply)
+            with fetch.path.open("wb") as file:
+                async for chunk in reply.aiter_raw():
+                    size += file.write(chunk)
+                    digest.update(chunk)
+        return size, digest.hexdigest()

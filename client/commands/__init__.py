@@ -1,0 +1,1 @@
+"""The groups of the `ganserve` command line, one file each."""

@@ -1,0 +1,146 @@
+"""`ganserve generate | invert | edit`: submit one job, follow it, download what it made."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client.commands.options import URL, Json, Model, NoWait, Out, Url, notes, out, service, show_json
+from client.errors import JobUnsuccessful
+from client.progress import follow
+from client.sync import Client
+from jobs.schemas import JobView, Status
+
+app = typer.Typer()
+
+Seeds = Annotated[str | None, typer.Option(help='Seeds such as "0-15,99".')]
+Psi = Annotated[float, typer.Option(help="Truncation: 1 is none, 0 the average picture.")]
+Format = Annotated[str, typer.Option("--format", help="png, jpeg, webp or npz.")]
+Space = Annotated[str, typer.Option(help="w or w+.")]
+Steps = Annotated[int, typer.Option(help="Optimisation steps.")]
+Latents = Annotated[str, typer.Option(help="Also the latents, in this space: none, z, w, w+ or s.")]
+Pictures = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Pictures to upload.")]
+
+
+@app.command()
+def generate(
+    seeds: Seeds = "0",
+    model: Model = "portraits",
+    psi: Psi = 0.7,
+    cutoff: Annotated[int | None, typer.Option(help="Truncate only the first layers.")] = None,
+    noise: Annotated[str, typer.Option(help="const, random or none.")] = "const",
+    frames: Annotated[int, typer.Option(help="Interpolate between the seeds: frames of the film.")] = 0,
+    film: Annotated[str, typer.Option(help="mp4 or webp.")] = "mp4",
+    loop: Annotated[bool, typer.Option(help="The film returns to its start.")] = False,
+    grid: Annotated[bool, typer.Option(help="Also one picture with all of them.")] = False,
+    latents: Latents = "none",
+    format: Format = "png",
+    folder: Out = Path("out"),
+    no_wait: NoWait = False,
+    as_json: Json = False,
+    url: Url = URL,
+) -> None:
+    """Make pictures from seeds, or a film on the way between them."""
+    inputs: dict[str, Any] = {"source": {"seeds": seeds}, "psi": psi, "noise": noise}
+    inputs |= {"cutoff": cutoff} if cutoff is not None else {}
+    inputs |= {"interpolate": {"frames": frames, "loop": loop}} if frames else {}
+    output = {"grid": grid, "film": film, "latents": latents, "format": format}
+    request = {"kind": "generate", "model": model, "input": inputs, "output": output}
+    with service(url) as client:
+        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def invert(
+    pictures: Pictures,
+    model: Model = "portraits",
+    space: Space = "w+",
+    steps: Steps = 200,
+    target: Annotated[float | None, typer.Option(help="Stop at this perceptual distance.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    folder: Out = Path("out"),
+    no_wait: NoWait = False,
+    as_json: Json = False,
+    url: Url = URL,
+) -> None:
+    """Find the latents of pictures."""
+    with service(url) as client:
+        images = [client.upload_image(path).id for path in pictures]
+        inputs: dict[str, Any] = {"images": images, "space": space, "steps": steps, "seed": seed}
+        inputs |= {"stop": {"perceptual": target}} if target is not None else {}
+        request = {"kind": "invert", "model": model, "input": inputs}
+        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def edit(
+    direction: Annotated[list[str], typer.Option("--direction", "-d", help="NAME or NAME=STRENGTH.")],
+    seeds: Seeds = None,
+    image: Annotated[list[Path] | None, typer.Option(exists=True, dir_okay=False)] = None,
+    artifact: Annotated[str | None, typer.Option(help="JOB/NAME: latents of an earlier job.")] = None,
+    sweep: Annotated[str | None, typer.Option(help='Strengths of the first direction: "-3,0,3".')] = None,
+    model: Model = "portraits",
+    psi: Psi = 0.7,
+    steps: Steps = 200,
+    format: Format = "png",
+    folder: Out = Path("out"),
+    no_wait: NoWait = False,
+    as_json: Json = False,
+    url: Url = URL,
+) -> None:
+    """Move pictures along directions. Give one of --seeds, --image, --artifact."""
+    with service(url) as client:
+        inputs: dict[str, Any] = {
+            "source": _source(client, seeds, image, artifact),
+            "operations": [_operation(text) for text in direction],
+            "psi": psi,
+            "inversion": {"steps": steps},
+        }
+        inputs |= {"sweep": {"strengths": [float(s) for s in sweep.split(",")]}} if sweep else {}
+        request = {"kind": "edit", "model": model, "input": inputs, "output": {"format": format}}
+        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+
+
+def run(client: Client, request: dict[str, Any], folder: Path, *, no_wait: bool, as_json: bool) -> JobView:
+    """Submit, follow, download, print. JobUnsuccessful unless it succeeded."""
+    job = client.submit(request)
+    if not no_wait:
+        job = follow(client, job.id, console=notes, label=f"{job.kind} {job.id}", quiet=as_json)
+        paths = client.download(job, folder)
+    if as_json:
+        show_json(job)
+    elif no_wait:
+        out.print(job.id)
+    else:
+        _report(job, paths)
+    if job.terminal and job.status != Status.SUCCEEDED:
+        raise JobUnsuccessful(job)
+    return job
+
+
+def _report(job: JobView, paths: list[Path]) -> None:
+    for path in paths:
+        out.print(str(path), highlight=False)
+    if job.result:
+        notes.print_json(json.dumps(job.result))
+
+
+def _source(
+    client: Client, seeds: str | None, images: list[Path] | None, artifact: str | None
+) -> dict[str, Any]:
+    if sum(map(bool, (seeds, images, artifact))) != 1:
+        raise ValueError("give one of --seeds, --image, --artifact")
+    if seeds:
+        return {"seeds": seeds}
+    if images:
+        return {"images": [client.upload_image(path).id for path in images]}
+    job, slash, name = (artifact or "").partition("/")
+    if not slash:
+        raise ValueError("--artifact is written JOB/NAME")
+    return {"artifact": {"job": job, "name": name}}
+
+
+def _operation(text: str) -> dict[str, Any]:
+    name, _, strength = text.partition("=")
+    return {"op": "direction", "name": name} | ({"strength": float(strength)} if strength else {})

@@ -1,0 +1,61 @@
+"""`ganserve up | demo | train | world`: what runs on this machine, in child processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client import demo as demonstration
+from client import up as supervision
+
+app = typer.Typer()
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+ROOT = Path(__file__).parents[2]
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port; without it 8000, or the next that is free.")] = None,
+    var: Annotated[Path, typer.Option(help="Folder for database, objects, logs.", file_okay=False)] = Path(
+        "var"
+    ),
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    raise typer.Exit(supervision.up(var=var, host=host, port=port))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("demo"),
+) -> None:
+    """Start the service, make, invert and edit portraits over HTTP, print the times, stop."""
+    raise typer.Exit(demonstration.run(folder))
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a generator; the arguments are those of `python -m generative.training`."""
+    run_module("generative.training", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def world(context: typer.Context) -> None:
+    """Render the built-in world; the arguments are those of `python -m generative.worlds`."""
+    run_module("generative.worlds", context.args)
+
+
+def run_module(module: str, arguments: list[str]) -> None:
+    """Run `python -m module` in a child process, for this one loads no torch; end with its exit code."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], env=os.environ | {"PYTHONPATH": path}
+    )
+    while True:
+        try:
+            raise typer.Exit(child.wait())
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reaches the child as well; it ends in its own way

@@ -1,0 +1,188 @@
+"""`make demo`: start the service, make, invert and edit portraits over HTTP, print the times, stop.
+
+The picture that is inverted is rendered here, from a seed that the training never used: the model has not
+seen it.
+"""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from rich.console import Console
+from rich.table import Table
+
+from client.errors import ClientError, JobUnsuccessful
+from client.progress import follow
+from client.sync import Client
+from client.up import ROOT
+from jobs.schemas import JobView, Output, Status
+
+MODEL = "portraits"
+UNSEEN_SEED = 4_000_000_007  # training draws its seeds from below 2^31
+STEPS = 200
+READY_WITHIN_S = 180.0
+STOP_WITHIN_S = 60.0
+
+
+@dataclass
+class Demo:
+    """The steps, and what each took."""
+
+    client: Client
+    folder: Path
+    console: Console
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    def timed(self, name: str, step: Callable[[], str]) -> None:
+        start = time.perf_counter()
+        detail = step()
+        self.rows.append((name, time.perf_counter() - start, detail))
+
+    def job(self, kind: str, label: str, inputs: dict[str, Any], output: dict[str, Any]) -> JobView:
+        """Run one job to its end, with a bar. JobUnsuccessful unless it succeeded."""
+        job = self.client.submit({"kind": kind, "model": MODEL, "input": inputs, "output": output})
+        job = follow(self.client, job.id, console=self.console, label=label)
+        if job.status != Status.SUCCEEDED:
+            raise JobUnsuccessful(job)
+        return job
+
+    def keep(self, job: JobView, output: Output, name: str) -> None:
+        """Download one output as `name`."""
+        [path] = self.client.download(job, self.folder, names=(output.name,))
+        path.replace(self.folder / name)
+
+    def portraits(self) -> str:
+        start = time.perf_counter()
+        inputs = {"source": {"seeds": "0-15"}, "psi": 0.7}
+        job = self.job("generate", "16 portraits", inputs, {"grid": True})
+        rate = 16 / (time.perf_counter() - start)
+        self.keep(job, the(job, "grid"), "portraits.png")
+        return f"portraits.png: {rate:.1f} pictures/s, submit to finished"
+
+    def inversion(self, picture: Path) -> JobView:
+        image = self.client.upload_image(picture)
+        inputs = {"images": [image.id], "space": "w+", "steps": STEPS}
+        job = self.job("invert", "inversion", inputs, {"latents": "w+"})
+        self.keep(job, the(job, "reconstruction", "image"), "reconstruction.png")
+        return job
+
+    def edits(self, inverted: JobView, directions: list[str]) -> str:
+        latents = {"artifact": {"job": inverted.id, "name": the(inverted, "latents").name}}
+        for name in directions:
+            inputs = {
+                "source": latents,
+                "operations": [{"op": "direction", "name": name}],
+                "sweep": {"strengths": [-3, -2, -1, 0, 1, 2, 3]},
+            }
+            job = self.job("edit", f"edit {name}", inputs, {})
+            self.keep(job, the(job, "grid"), f"edit_{name}.png")
+        return ", ".join(f"edit_{name}.png" for name in directions)
+
+    def film(self) -> str:
+        inputs = {"source": {"seeds": "3,7,12"}, "interpolate": {"frames": 72, "loop": True}}
+        job = self.job("generate", "film", inputs, {"film": "mp4"})
+        film = the(job, "film")
+        self.keep(job, film, f"film{Path(film.name).suffix}")
+        return f"film{Path(film.name).suffix}: 72 frames"
+
+    def run(self) -> None:
+        self.timed("16 portraits", self.portraits)
+        picture = self.folder / "unseen.png"
+        self.timed("render an unseen portrait", lambda: render(picture))
+        inverted: list[JobView] = []
+        self.timed("invert it", lambda: described(inverted, self.inversion(picture)))
+        names = [direction["name"] for direction in self.client.directions(MODEL)[:3]]
+        self.timed("edit it", lambda: self.edits(inverted[0], names))
+        self.timed("film between three seeds", self.film)
+
+
+def the(job: JobView, *roles: str) -> Output:
+    """The first output that has one of the roles."""
+    return next(output for role in roles for output in job.outputs if output.role == role)
+
+
+def described(kept: list[JobView], job: JobView) -> str:
+    kept.append(job)
+    [image] = (job.result or {})["images"]
+    return (
+        f"reconstruction.png: {image['psnr_db']:.1f} dB, perceptual {image['perceptual']:.3f}, {STEPS} steps"
+    )
+
+
+def render(path: Path) -> str:
+    """One portrait of the built-in world, in a child process, for this one loads no torch."""
+    options = ["--seed", str(UNSEEN_SEED), "--size", "64", "--out", str(path)]
+    subprocess.run([sys.executable, "-m", "generative.worlds", "render", *options], cwd=ROOT, check=True)
+    return f"{path.name}: seed {UNSEEN_SEED}"
+
+
+@contextmanager
+def service(var: Path, console: Console) -> Iterator[str]:
+    """`ganserve up` on a free port; its address. It is stopped as Ctrl-C would, and must stop cleanly."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "client.cli", "up", "--var", str(var), "--port", str(port)]
+    child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        with console.status("starting the service"):
+            wait_until_ready(child, url)
+        yield url
+    finally:
+        child.send_signal(signal.SIGINT)
+        code = child.wait(STOP_WITHIN_S)
+    if code:
+        raise RuntimeError(f"the service ended with exit code {code}")
+
+
+def wait_until_ready(child: subprocess.Popen[bytes], url: str) -> None:
+    end = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < end:
+        if child.poll() is not None:
+            raise RuntimeError(f"the service ended with exit code {child.returncode}")
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the service was not ready in {READY_WITHIN_S:g} s")
+
+
+def run(folder: Path) -> int:
+    """The whole demonstration into `folder`; the exit code. On failure the service's files are kept."""
+    console = Console(highlight=False, soft_wrap=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    var = Path(tempfile.mkdtemp(prefix="ganserve-demo-"))
+    start = time.perf_counter()
+    try:
+        with service(var, console) as url, Client(url) as client:
+            demo = Demo(client, folder, console)
+            demo.rows.append(("start the service", time.perf_counter() - start, url))
+            demo.run()
+    except (ClientError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        console.print(f"[red]the demonstration failed:[/] {error}\nlogs: {var / 'logs'}")
+        return 1
+    shutil.rmtree(var)
+    console.print(table(demo.rows, time.perf_counter() - start))
+    console.print(f"the pictures are in {folder.resolve()}")
+    return 0
+
+
+def table(rows: list[tuple[str, float, str]], total_s: float) -> Table:
+    result = Table("step", "seconds", "result", box=None, header_style="bold")
+    for name, seconds, detail in rows:
+        result.add_row(name, f"{seconds:.1f}", detail)
+    result.add_row("all, with the stop", f"{total_s:.1f}", "")
+    result.columns[1].justify = "right"
+    return result
