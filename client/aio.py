@@ -159,7 +159,7 @@ class AsyncClient:
                 await reply.aread()
                 raise error_of(reply)
             with fetch.path.open("wb") as file:
-                async for chunk in reply.aiter_raw():
+                async for chunk in reply.aiter_bytes():
                     size += file.write(chunk)
                     digest.update(chunk)
         return size, digest.hexdigest()

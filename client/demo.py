@@ -171,7 +171,7 @@ def run(folder: Path) -> int:
             demo.rows.append(("start the service", time.perf_counter() - start, url))
             demo.run()
     except (ClientError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        console.print(f"[red]the demonstration failed:[/] {error}\nlogs: {var / 'logs'}")
+        console.print(f"the demonstration failed: {error}\nlogs: {var / 'logs'}", style="red", markup=False)
         return 1
     shutil.rmtree(var)
     console.print(table(demo.rows, time.perf_counter() - start))

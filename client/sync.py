@@ -157,7 +157,7 @@ class Client:
                 reply.read()
                 raise error_of(reply)
             with fetch.path.open("wb") as file:
-                for chunk in reply.iter_raw():
+                for chunk in reply.iter_bytes():
                     size += file.write(chunk)
                     digest.update(chunk)
         return size, digest.hexdigest()

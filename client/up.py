@@ -50,7 +50,7 @@ def up(*, var: Path, host: str, port: int | None) -> int:
         with locked(var):
             return _run(var, host, choose_port(host, port), stop)
     except UpError as error:
-        console.print(f"[red]ganserve up:[/] {error}")
+        console.print(f"ganserve up: {error}", style="red", markup=False)
         return 1
 
 

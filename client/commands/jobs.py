@@ -32,6 +32,7 @@ def list_(
     if as_json:
         return show_json(found)
     table = Table("job", "kind", "model", "status", "progress", "created", box=None)
+    table.columns[0].no_wrap = True
     for job in found:
         table.add_row(
             job.id, job.kind, job.model, job.status, f"{job.progress.value:.0%}", job.created_at[:19]

@@ -37,10 +37,10 @@ def service(url: str) -> Iterator[Client]:
             yield client
     except ValidationError as error:
         for problem in error.errors():
-            notes.print(f"[red]{'.'.join(map(str, problem['loc']))}[/]: {problem['msg']}", highlight=False)
+            say(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}")
         raise typer.Exit(2) from None
     except (OSError, ValueError) as error:
-        notes.print(f"[red]{error}[/]", highlight=False)
+        say(str(error))
         raise typer.Exit(2) from None
     except ClientError as error:
         _explain(error)
@@ -53,13 +53,18 @@ def exit_code(error: ClientError) -> int:
     return 3 if isinstance(error, Unreachable | Busy | Broken) else 2
 
 
+def say(text: str) -> None:
+    """A line of bad news, as it is: brackets in it are no markup."""
+    notes.print(text, style="red", markup=False, highlight=False)
+
+
 def _explain(error: ClientError) -> None:
-    notes.print(f"[red]{error}[/]", highlight=False)
+    say(str(error))
     if isinstance(error, ApiError):
         for problem in error.errors:
-            notes.print(f"  {problem.get('path')}: {problem.get('message')}", highlight=False)
+            say(f"  {problem.get('path')}: {problem.get('message')}")
     if isinstance(error, Unreachable):
-        notes.print("Is it running? `ganserve up` starts it.", highlight=False)
+        say("Is it running? `ganserve up` starts it.")
 
 
 def show_json(value: Any) -> None:

@@ -1,0 +1,45 @@
+# One command each. The environment is made when pyproject.toml is newer than its stamp.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/.ganserve-run
+DEV := $(BIN)/.ganserve-dev
+
+.PHONY: demo serve test lint fix bench clean
+.DELETE_ON_ERROR:
+
+demo: $(RUN)  ## start the service, make, invert and edit portraits, write demo/*.png, stop
+	$(BIN)/ganserve demo
+
+serve: $(RUN)  ## run the service until Ctrl-C
+	$(BIN)/ganserve up
+
+test: lint  ## everything that must hold before a change goes in
+	$(BIN)/python -m pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf demo var dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+$(RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[api,worker,up]'
+	touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[api,worker,postgres,up,dev]'
+	touch $@ $(RUN)

@@ -1,0 +1,170 @@
+"""The command line against a service of a few lines: what it sends, prints and exits with."""
+
+import json
+
+import httpx2 as httpx
+import pytest
+from typer.testing import CliRunner
+
+from client import sync
+from client.cli import app
+
+from .conftest import JOB_ID, PICTURE, event, view
+
+
+@pytest.fixture
+def ganserve(service, monkeypatch, tmp_path):
+    """Run a command with `service` behind it, in an empty folder."""
+
+    def client(**options):
+        return original(**options | {"transport": httpx.MockTransport(service)})
+
+    original = sync.httpx.Client
+    monkeypatch.setattr(sync.httpx, "Client", client)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, arguments)
+
+    return run
+
+
+def finished(job):
+    return httpx.Response(200, content=event("end", job, 4), headers={"content-type": "text/event-stream"})
+
+
+def queued(**changes):
+    return httpx.Response(202, json=view(status="queued", terminal=False, outputs=[], seq=1, **changes))
+
+
+def test_generate_submits_follows_and_downloads(ganserve, service, tmp_path):
+    service.replies = [queued(), finished(view()), httpx.Response(200, content=PICTURE)]
+
+    result = ganserve("generate", "--seeds", "0-3", "--psi", "0.5", "--grid", "--out", "pictures")
+
+    assert result.exit_code == 0, result.output
+    body = json.loads(service.requests[0].content)
+    assert body["input"] == {"source": {"seeds": "0-3"}, "psi": 0.5, "noise": "const"}
+    assert body["output"]["grid"] is True
+    assert (tmp_path / "pictures" / "0.png").read_bytes() == PICTURE
+
+
+def test_json_prints_the_job_and_nothing_else_on_standard_output(ganserve, service):
+    service.replies = [queued(), finished(view()), httpx.Response(200, content=PICTURE)]
+
+    result = ganserve("generate", "--json")
+
+    assert json.loads(result.stdout)["status"] == "succeeded"
+
+
+def test_a_job_that_fails_ends_with_exit_code_1_and_its_code(ganserve, service):
+    failed = view(status="failed", outputs=[], error={"code": "diverged", "detail": "loss is NaN at step 3"})
+    service.replies = [queued(), finished(failed)]
+
+    result = ganserve("generate")
+
+    assert result.exit_code == 1
+    assert "loss is NaN" in result.stderr
+
+
+def test_a_refused_request_ends_with_exit_code_2_and_names_the_field(ganserve, service):
+    body = {
+        "type": "t", "title": "T", "status": 422, "detail": "There is no model 'ffqh'.",
+        "code": "unknown_model", "request_id": "r", "errors": [{"path": "model", "message": "unknown"}],
+    }  # fmt: skip
+    service.replies = [httpx.Response(422, json=body)]
+
+    result = ganserve("generate", "--model", "ffqh")
+
+    assert result.exit_code == 2
+    assert "unknown_model" in result.stderr and "model: unknown" in result.stderr
+
+
+def test_a_request_that_the_schemas_refuse_is_never_sent(ganserve, service):
+    result = ganserve("generate", "--seeds", "9-1")
+
+    assert result.exit_code == 2
+    assert "upwards" in result.stderr
+    assert service.requests == []
+
+
+def test_no_service_ends_with_exit_code_3_and_a_hint(ganserve, service):
+    service.replies = [httpx.ConnectError("refused")] * 6
+
+    result = ganserve("jobs", "get", JOB_ID)
+
+    assert result.exit_code == 3
+    assert "ganserve up" in result.stderr
+
+
+def test_edit_uploads_its_picture_and_sweeps(ganserve, service, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    image = {
+        "id": "img_" + "0" * 64, "width": 64, "height": 64, "media_type": "image/png", "size_bytes": 3,
+        "sha256": "0" * 64, "created_at": "", "url": "",
+    }  # fmt: skip
+    service.replies = [httpx.Response(201, json=image), queued(kind="edit")]
+
+    result = ganserve("edit", "--image", "a.png", "-d", "smile=2", "--sweep", "-3,0,3", "--no-wait")
+
+    assert result.exit_code == 0, result.output
+    sent = json.loads(service.requests[1].content)["input"]
+    assert sent["source"] == {"images": [image["id"]]}
+    assert sent["operations"] == [{"op": "direction", "name": "smile", "strength": 2.0}]
+    assert sent["sweep"] == {"strengths": [-3.0, 0.0, 3.0]}
+    assert result.stdout.strip() == JOB_ID
+
+
+@pytest.mark.parametrize("extra", [[], ["--seeds", "1", "--artifact", JOB_ID + "/l.safetensors"]])
+def test_edit_wants_exactly_one_source(ganserve, service, extra):
+    result = ganserve("edit", "-d", "smile", *extra)
+
+    assert result.exit_code == 2
+    assert service.requests == []
+
+
+def test_jobs_are_listed_with_the_filters_given(ganserve, service):
+    service.replies = [httpx.Response(200, json={"data": [view()], "next_cursor": None})]
+
+    result = ganserve("jobs", "list", "--status", "failed", "--status", "canceled", "--limit", "5")
+
+    assert JOB_ID in result.stdout
+    assert service.requests[0].url.params.multi_items() == [
+        ("status", "failed"), ("status", "canceled"), ("limit", "5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path"),
+    [
+        ("cancel", "POST", f"/v1/jobs/{JOB_ID}/cancel"),
+        ("retry", "POST", f"/v1/jobs/{JOB_ID}/retry"),
+        ("get", "GET", f"/v1/jobs/{JOB_ID}"),
+        ("delete", "DELETE", f"/v1/jobs/{JOB_ID}"),
+    ],
+)
+def test_each_job_command_calls_its_route(ganserve, service, command, method, path):
+    service.replies = [httpx.Response(204) if command == "delete" else httpx.Response(200, json=view())]
+
+    assert ganserve("jobs", command, JOB_ID).exit_code == 0
+    assert (service.requests[0].method, service.requests[0].url.path) == (method, path)
+
+
+def test_models_and_directions_are_tables_or_json(ganserve, service):
+    cards = {"data": [{"name": "portraits", "family": "stylegan2", "resolution": 64, "spaces": ["z", "w"]}]}
+    moves = {"data": [{"name": "sefa-00", "space": "w", "layers": "0-3", "unit": "sigma", "method": "sefa"}]}
+    service.replies = [httpx.Response(200, json=body) for body in (cards, moves, moves)]
+
+    assert "portraits" in ganserve("models", "list").stdout
+    assert "sigma" in ganserve("models", "directions", "portraits").stdout
+    assert json.loads(ganserve("models", "directions", "portraits", "--json").stdout) == moves["data"]
+
+
+def test_the_address_comes_from_the_environment(ganserve, service, monkeypatch):
+    monkeypatch.setenv("GANSERVE_PUBLIC_URL", "http://elsewhere.test:9")
+    service.replies = [httpx.Response(200, json=view())]
+
+    ganserve("jobs", "get", JOB_ID)
+
+    assert service.requests[0].url.host == "elsewhere.test"
