@@ -4,6 +4,7 @@
   + BadRequest             the caller must change the request; never retried
     - UnknownModel, UnsupportedByModel, UnknownImage, UnknownArtifact, UnknownDirection
     - IdempotencyKeyReused, LimitExceeded, BadImage (and its codes), BadCheckpoint
+  + Forbidden              a link that is not valid (any more)
   + NotFound               no such thing, or not yours
   + Conflict               the state forbids it: already_finished, not_finished, in_progress, name_taken
   + Gone                   it was there, and retention removed it
@@ -83,6 +84,12 @@ class BadCheckpoint(BadRequest):
     """The file is not a checkpoint that can be read safely."""
 
     code = "bad_checkpoint"
+
+
+class Forbidden(GanserveError):
+    """The link is not valid."""
+
+    code = "forbidden"
 
 
 class NotFound(GanserveError):

@@ -1,0 +1,13 @@
+"""Names of things: a prefix that says what it is, then a ULID or a content hash."""
+
+from ulid import ULID
+
+
+def new_job_id() -> str:
+    """`job_` + ULID. Ids sort roughly by time, but only (created_at, id) is an order."""
+    return f"job_{ULID()}"
+
+
+def image_id(sha256: str) -> str:
+    """`img_` + sha256 of the stored picture: the same picture is the same image."""
+    return f"img_{sha256}"

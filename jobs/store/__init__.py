@@ -1,0 +1,322 @@
+"""The store: the record of every job, on SQLite or PostgreSQL. The broker's messages are only hints.
+
+`JobStore` opens the transactions; what happens inside them is in `gateway`, `worker`, `reaper` and `library`,
+by who asks. Every method is synchronous, safe to call from any thread, and raises `StoreUnavailable` when the
+database does not answer. Leases, deadlines and back-off go by the database's clock.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from jobs.schemas import JobError, JobRequest, Progress, Status
+from jobs.settings import Settings
+from jobs.store import gateway, library, reaper, worker
+from jobs.store.database import Database, connect
+from jobs.store.rows import (
+    Beat,
+    Claim,
+    Due,
+    EventRow,
+    ImageRow,
+    JobRow,
+    Leftovers,
+    ModelRow,
+    OutputRow,
+    job_prefix,
+)
+from jobs.store.worker import Limits, Reason
+
+__all__ = [
+    "Beat",
+    "Claim",
+    "Due",
+    "EventRow",
+    "ImageRow",
+    "JobRow",
+    "JobStore",
+    "Leftovers",
+    "Limits",
+    "ModelRow",
+    "OutputRow",
+    "connect",
+    "job_prefix",
+    "open_store",
+]
+
+
+def open_store(settings: Settings) -> "JobStore":
+    """The store that the settings name. The tables must exist: `python -m jobs.migrate` makes them."""
+    limits = Limits(
+        lease_s=settings.lease_s,
+        stall_s=settings.stall_s,
+        max_attempts=settings.max_attempts,
+        max_losses=settings.max_losses,
+        artifact_ttl_s=settings.artifact_ttl_s,
+        leftovers_s=settings.leftovers_s,
+    )
+    return JobStore(connect(settings.database_url), limits)
+
+
+class JobStore:
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        self.database = Database(engine)
+        self.limits = limits or Limits()
+
+    def close(self) -> None:
+        self.database.engine.dispose()
+
+    def ping(self) -> None:
+        """Raises StoreUnavailable if the database does not answer."""
+        with self.database.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    # --- the gateway's side --------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        tenant: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+        max_queued: int | None = None,
+    ) -> tuple[JobRow, bool]:
+        """Accept a job: (row, True), or (the earlier row, False) for an `idempotency_key` of the last 24 h.
+
+        Parallel submits with one key wait for the first, then replay it. `body_hash` identifies the body
+        for that; left out, it is that of the request. Raises IdempotencyKeyReused, and QueueFull when
+        `max_queued` jobs of the tenant wait.
+        """
+        with self.database.write() as connection:
+            row, created = gateway.submit(
+                connection,
+                tenant,
+                request,
+                idempotency_key=idempotency_key,
+                body_hash=body_hash,
+                max_queued=max_queued,
+            )
+            return gateway.with_outputs(connection, [row])[0], created
+
+    def get(self, tenant: str, job_id: str) -> JobRow:
+        """Raises NotFound."""
+        with self.database.read() as connection:
+            return gateway.with_outputs(connection, [gateway.one(connection, tenant, job_id)])[0]
+
+    def seq(self, tenant: str, job_id: str) -> int:
+        """The job's `seq`: the cheap question of those who wait for a change. Raises NotFound."""
+        with self.database.read() as connection:
+            return gateway.seq_of(connection, tenant, job_id)
+
+    def list(
+        self,
+        tenant: str,
+        *,
+        status: Sequence[Status] = (),
+        kind: str | None = None,
+        model: str | None = None,
+        created_after: float | None = None,
+        created_before: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        after: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[JobRow]:
+        """Newest first, from behind `after` = (created_at, id) of a page's last row. Bounds are exclusive."""
+        with self.database.read() as connection:
+            rows = gateway.page(
+                connection,
+                tenant,
+                status=status,
+                kind=kind,
+                model=model,
+                created_after=created_after,
+                created_before=created_before,
+                metadata=metadata or {},
+                after=after,
+                limit=limit,
+            )
+            return gateway.with_outputs(connection, rows)
+
+    def cancel(self, tenant: str, job_id: str) -> JobRow:
+        """Queued: canceled at once; running: flagged. Twice is fine. Raises Conflict `already_finished`."""
+        with self.database.write() as connection:
+            return gateway.with_outputs(connection, [gateway.cancel(connection, tenant, job_id)])[0]
+
+    def retry(self, tenant: str, job_id: str) -> JobRow:
+        """Queue a failed, canceled or expired job again; the caller sends it. Raises Conflict otherwise."""
+        with self.database.write() as connection:
+            return gateway.with_outputs(connection, [gateway.retry(connection, tenant, job_id)])[0]
+
+    def delete(self, tenant: str, job_id: str) -> Sequence[str]:
+        """Remove a terminal job; returns the keys of its files, which the reaper removes in any case."""
+        with self.database.write() as connection:
+            return gateway.delete_job(connection, tenant, job_id)
+
+    def events(self, tenant: str, job_id: str, after_seq: int = 0) -> Sequence[EventRow]:
+        """The job's transitions with `seq` above `after_seq`, in order. Raises NotFound."""
+        with self.database.read() as connection:
+            return gateway.events_after(connection, tenant, job_id, after_seq)
+
+    def depths(self) -> dict[str, int]:
+        """Waiting jobs by lane; lanes without any are left out."""
+        with self.database.read() as connection:
+            return gateway.depths(connection)
+
+    def running(self) -> int:
+        with self.database.read() as connection:
+            return gateway.running(connection)
+
+    def oldest_queued_s(self) -> float:
+        """How long the job that waits longest has waited; 0 when none does."""
+        with self.database.read() as connection:
+            return gateway.oldest_queued_s(connection)
+
+    def put_image(self, tenant: str, image: ImageRow) -> tuple[ImageRow, bool]:
+        """The stored row, and False if the picture was known."""
+        with self.database.write() as connection:
+            return library.put_image(connection, tenant, image)
+
+    def get_image(self, tenant: str, image_id: str) -> ImageRow:
+        """Raises NotFound."""
+        with self.database.read() as connection:
+            return library.get_image(connection, tenant, image_id)
+
+    def put_model(self, tenant: str, model: ModelRow) -> None:
+        """Raises Conflict `name_taken`."""
+        with self.database.write() as connection:
+            library.put_model(connection, tenant, model)
+
+    def get_model(self, tenant: str, name: str) -> ModelRow:
+        """Raises NotFound."""
+        with self.database.read() as connection:
+            return library.get_model(connection, tenant, name)
+
+    def list_models(self, tenant: str) -> Sequence[ModelRow]:
+        with self.database.read() as connection:
+            return library.list_models(connection, tenant)
+
+    # --- the worker's side ---------------------------------------------------------------------------------
+
+    def claim(self, job_id: str, worker_name: str, *, payload_version: int) -> Claim | None:
+        """Take the job for `lease_s`; None when there is nothing to take: acknowledge the message and forget.
+
+        `payload_version` is the newest that the worker knows; a newer job is left for a newer worker.
+        """
+        with self.database.write() as connection:
+            return worker.claim(
+                connection, job_id, worker_name, payload_version=payload_version, limits=self.limits
+            )
+
+    def heartbeat(
+        self,
+        claim: Claim,
+        progress: Progress | None = None,
+        checkpoint_key: str | None = None,
+        *,
+        advanced: bool = True,
+    ) -> Beat:
+        """Renew the lease; LOST when another has the job, or when it has not `advanced` for `stall_s`."""
+        with self.database.write(durable=False) as connection:
+            return worker.heartbeat(
+                connection,
+                claim,
+                progress=progress,
+                checkpoint_key=checkpoint_key,
+                advanced=advanced,
+                limits=self.limits,
+            )
+
+    def release(self, claim: Claim, *, reason: Reason, error: JobError | None = None) -> Status | None:
+        """Give the job up; returns its new status (queued, failed or canceled), None when it was lost."""
+        with self.database.write() as connection:
+            return worker.release(connection, claim, reason=reason, error=error, limits=self.limits)
+
+    def finish(
+        self,
+        claim: Claim,
+        status: Status,
+        *,
+        outputs: Sequence[OutputRow] = (),
+        result: dict[str, Any] | None = None,
+        error: JobError | None = None,
+        metrics: dict[str, float] | None = None,
+        progress: Progress | None = None,
+        model: ModelRow | None = None,
+    ) -> bool:
+        """End the job, and publish `outputs` and `model`, in one transaction. False: the fence is stale.
+
+        Raises Conflict `name_taken` for a `model` whose name is another's; then nothing has changed.
+        """
+        with self.database.write() as connection:
+            return worker.finish(
+                connection,
+                claim,
+                status,
+                published=outputs,
+                result=result,
+                error=error,
+                metrics=metrics,
+                progress=progress,
+                model=model,
+                limits=self.limits,
+            )
+
+    # --- the reaper's side ---------------------------------------------------------------------------------
+
+    def due_for_send(self, limit: int = 500, *, empty_lanes: Collection[str] = ()) -> Sequence[Due]:
+        """Queued jobs to send now; in `empty_lanes` (of the broker) those whose back-off says later, too."""
+        with self.database.read() as connection:
+            return reaper.due_for_send(connection, limit, empty_lanes=empty_lanes)
+
+    def mark_sent(self, *job_ids: str) -> None:
+        with self.database.write(durable=False) as connection:
+            reaper.mark_sent(connection, job_ids)
+
+    def expire_deadlines(self, limit: int = 500) -> int:
+        with self.database.write() as connection:
+            return reaper.expire_deadlines(connection, limit)
+
+    def reap_leases(self, limit: int = 500) -> int:
+        with self.database.write() as connection:
+            return reaper.reap_leases(connection, limit, self.limits)
+
+    def cancel_orphans(self, limit: int = 500) -> int:
+        with self.database.write() as connection:
+            return reaper.cancel_orphans(connection, limit)
+
+    def fail_exhausted(self, limit: int = 500) -> int:
+        with self.database.write() as connection:
+            return reaper.fail_exhausted(connection, limit, self.limits)
+
+    def sweep_artifacts(self, limit: int = 500) -> Sequence[str]:
+        """Keys whose retention has ended; their rows say `gone` from now on. Then `forget_keys`."""
+        with self.database.write() as connection:
+            return reaper.sweep_artifacts(connection, limit)
+
+    def forget_keys(self, keys: Sequence[str]) -> None:
+        with self.database.write() as connection:
+            reaper.forget_keys(connection, keys)
+
+    def leftovers(self, limit: int = 50) -> Sequence[Leftovers]:
+        """Ended jobs whose unpublished files should go. Then `mark_swept`."""
+        with self.database.read() as connection:
+            return reaper.leftovers(connection, limit, self.limits)
+
+    def mark_swept(self, job_id: str) -> None:
+        with self.database.write() as connection:
+            reaper.mark_swept(connection, job_id)
+
+    def prefixes_to_remove(self, limit: int = 50) -> Sequence[tuple[str, str]]:
+        """(tenant, key prefix) of deleted jobs. Then `forget_prefix`."""
+        with self.database.read() as connection:
+            return reaper.prefixes_to_remove(connection, limit)
+
+    def forget_prefix(self, tenant: str, prefix: str) -> None:
+        with self.database.write() as connection:
+            reaper.forget_prefix(connection, tenant, prefix)
+
+    def forget_idempotency(self) -> int:
+        with self.database.write() as connection:
+            return reaper.forget_idempotency(connection)

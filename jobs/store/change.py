@@ -1,0 +1,68 @@
+"""The one way in which a job changes: a conditional UPDATE that says which rows it changed.
+
+No row is an ordinary answer: somebody else was first. What callers can see raises `seq`; a transition also
+leaves an event, in the same transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, insert, literal_column, select, update
+
+from jobs.schemas import Status
+from jobs.store.database import now
+from jobs.store.tables import events, jobs
+
+FIRST_SEND_S = 3.0  # a queued job that nobody claims is sent again after 3 s, 6 s … 5 min
+LONGEST_SEND_S = 300.0
+
+
+def change(connection: Connection, *where: ColumnElement[bool], **values: Any) -> Sequence[Row[Any]]:
+    """Set `values` where all of `where` holds; returns the changed jobs. A new status is an event."""
+    statement = update(jobs).where(*where).values(seq=jobs.c.seq + 1, **values).returning(jobs)
+    rows = connection.execute(statement).all()
+    if "status" in values or "cancel_requested" in values:
+        record(connection, rows)
+    return rows
+
+
+def record(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    """Write what the jobs have just become as events."""
+    if rows:
+        connection.execute(insert(events).values([_event(row) for row in rows]))
+
+
+def _event(row: Row[Any]) -> dict[str, Any]:
+    body = {
+        "status": row.status,
+        "cancel_requested": row.cancel_requested,
+        "attempts": row.attempts,
+        "error": row.error,
+    }
+    return {
+        "tenant": row.tenant,
+        "job_id": row.id,
+        "seq": row.seq,
+        "type": "status",
+        "body": body,
+        "at": now(),
+    }
+
+
+def locked_ids(connection: Connection, *where: ColumnElement[bool], limit: int) -> list[str]:
+    """Ids of jobs that fit, locked until the transaction ends and passed over by other reapers.
+
+    SQLite has no row locks and needs none: the transaction holds the only write lock.
+    """
+    statement = select(jobs.c.id).where(*where).limit(limit).with_for_update(skip_locked=True)
+    return list(connection.scalars(statement))
+
+
+def send_in(seconds: float | ColumnElement[float]) -> dict[str, Any]:
+    """Values that start a job's series of sends, `seconds` from now."""
+    return {"sends": 0, "sent_at": now() + seconds, "next_send_at": now() + seconds}
+
+
+# Literals, so that the partial indexes serve them.
+QUEUED = jobs.c.status == literal_column(f"'{Status.QUEUED}'")
+RUNNING = jobs.c.status == literal_column(f"'{Status.RUNNING}'")

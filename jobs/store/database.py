@@ -1,0 +1,143 @@
+"""Connections: SQLite (WAL) or PostgreSQL through psycopg, set up so that both give the same guarantees.
+
+An accepted job survives a power cut, so both flush at commit (`synchronous=FULL`; PostgreSQL's default):
+about 3 ms on a laptop's disk, which a heartbeat, worth nothing after a power cut, does not pay.
+A transaction that writes takes SQLite's write lock at its start: one that reads first and writes later
+would fail with "database is locked", whatever the timeout. On PostgreSQL READ COMMITTED is what conditional
+updates need: a waiting UPDATE looks at its WHERE again when the row's holder has committed.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Double, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from jobs.errors import StoreUnavailable
+
+BUSY_S = 10  # how long a statement waits for a lock
+POOL = 20
+
+
+class now(FunctionElement[float]):
+    """The database's clock, in seconds since 1970. Leases never compare clocks of two hosts."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **kwargs: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"  # to the millisecond
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+def database_url(url: str) -> URL:
+    """`url` with the driver named. Raises ValueError for another database."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError("a database in memory is private to one thread; give a file")
+        return parsed
+    raise ValueError(f"the database is sqlite or postgresql, not {parsed.drivername}")
+
+
+def connect(url: str) -> Engine:
+    """An engine for `url`; opens no connection yet."""
+    parsed = database_url(url)
+    json: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
+    if parsed.drivername == "sqlite":
+        engine = create_engine(parsed, pool_size=POOL, max_overflow=POOL, **json)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    options = f"-c lock_timeout={BUSY_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    return create_engine(
+        parsed,
+        pool_size=POOL,
+        max_overflow=POOL,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5, "options": options},
+        **json,
+    )
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` says BEGIN, not the driver
+    for pragma in (f"busy_timeout={BUSY_S * 1000}", "journal_mode=WAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql("PRAGMA synchronous=" + ("FULL" if options["durable"] else "NORMAL"))
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """The dialect's INSERT, which knows ON CONFLICT."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+class Database:
+    """Transactions on one engine. A database that does not answer is `StoreUnavailable`."""
+
+    def __init__(self, engine: Engine) -> None:
+        serial = engine.dialect.name == "sqlite"
+        self.engine = engine
+        # In WAL mode a transaction of SQLite sees one state anyhow.
+        self._reader = engine if serial else engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writers = {
+            flush: engine.execution_options(write=True, durable=flush) for flush in (True, False)
+        }
+        # SQLite's waiters poll with growing pauses; threads of one process can queue up instead.
+        self._turn = threading.Lock() if serial else nullcontext()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view."""
+        with _unavailable(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Committed at the end, rolled back on any exception.
+
+        What is not `durable` may be undone by a power cut (on SQLite; it survives a crash of the process).
+        """
+        with _unavailable(), self._turn, self._writers[durable].begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise StoreUnavailable("the database did not answer") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable("the connection to the database was lost") from error
+        raise

@@ -1,0 +1,261 @@
+"""What the gateway does with jobs: submit, read, list, cancel, retry, delete."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, text
+
+from jobs.errors import Conflict, IdempotencyKeyReused, NotFound, QueueFull
+from jobs.ids import new_job_id
+from jobs.lanes import lane_of
+from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
+from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, record, send_in
+from jobs.store.database import now, upsert
+from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
+from jobs.store.tables import events, idempotency, jobs, outputs, removals
+
+IDEMPOTENCY_S = 24 * 3600
+_CROWD = 64  # submits that may run at once before the count of waiting jobs must be exact
+
+
+# --- submit ----------------------------------------------------------------------------------------------
+
+
+def submit(
+    connection: Connection,
+    tenant: str,
+    request: JobRequest,
+    *,
+    idempotency_key: str | None,
+    body_hash: str | None,
+    max_queued: int | None,
+) -> tuple[Row[Any], bool]:
+    """The new job and True, or the job that `idempotency_key` made before and False."""
+    body = request.model_dump_json(by_alias=True)
+    job_id = new_job_id()
+    if idempotency_key is not None:
+        body_hash = body_hash or hashlib.sha256(body.encode()).hexdigest()
+        earlier = _hold_key(connection, tenant, idempotency_key, body_hash, job_id)
+        if earlier is not None:
+            return one(connection, tenant, earlier), False
+    if max_queued is not None:
+        _admit(connection, tenant, max_queued)
+    row = connection.execute(insert(jobs).values(_new(tenant, job_id, request, body)).returning(jobs)).one()
+    record(connection, [row])
+    return row, True
+
+
+def _new(tenant: str, job_id: str, request: JobRequest, body: str) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "id": job_id,
+        "kind": request.kind,
+        "model": request.model,
+        "priority": request.priority,
+        "lane": lane_of(request),
+        "payload_version": PAYLOAD_VERSION,
+        "request": body,
+        "metadata": request.metadata,
+        "status": Status.QUEUED,
+        "seq": 1,
+        "cancel_requested": False,
+        "fence": 0,
+        "attempts": 0,
+        "losses": 0,
+        "created_at": now(),
+        "queued_at": now(),
+        "deadline_at": None if request.deadline_s is None else now() + request.deadline_s,
+        "swept": False,
+        **send_in(FIRST_SEND_S),  # the gateway sends it at once; the reaper looks whether that worked
+    }
+
+
+def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job_id: str) -> str | None:
+    """Take the key for `job_id`, or return the job that has it. A parallel holder is waited for."""
+    values = {"tenant": tenant, "key": key, "body_hash": body_hash, "job_id": job_id, "created_at": now()}
+    statement = upsert(connection, idempotency).values(values)
+    statement = statement.on_conflict_do_update(
+        index_elements=[idempotency.c.tenant, idempotency.c.key],
+        set_={name: statement.excluded[name] for name in ("body_hash", "job_id", "created_at")},
+        where=idempotency.c.created_at < now() - IDEMPOTENCY_S,
+    )
+    if connection.execute(statement.returning(idempotency.c.job_id)).first():
+        return None
+    mine = (idempotency.c.tenant == tenant) & (idempotency.c.key == key)
+    earlier = connection.execute(select(idempotency).where(mine)).one_or_none()
+    if earlier is None:  # its job was deleted between the two statements
+        raise Conflict("the job of that Idempotency-Key is being deleted", code="in_progress")
+    if earlier.body_hash != body_hash:
+        raise IdempotencyKeyReused
+    return earlier.job_id
+
+
+def _admit(connection: Connection, tenant: str, max_queued: int) -> None:
+    waiting = _waiting(connection, tenant)
+    if waiting + _CROWD > max_queued and connection.dialect.name == "postgresql":
+        # Near the limit submits take turns, so that none counts rows that another is about to add.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:tenant))"), {"tenant": tenant})
+        waiting = _waiting(connection, tenant)
+    if waiting >= max_queued:
+        raise QueueFull(f"{waiting} jobs are waiting, and {max_queued} may")
+
+
+def _waiting(connection: Connection, tenant: str) -> int:
+    statement = select(func.count()).select_from(jobs).where(QUEUED, jobs.c.tenant == tenant)
+    return connection.scalar(statement) or 0
+
+
+# --- read ------------------------------------------------------------------------------------------------
+
+
+def _is(tenant: str, job_id: str) -> ColumnElement[bool]:
+    return and_(jobs.c.tenant == tenant, jobs.c.id == job_id)
+
+
+def one(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
+    row = connection.execute(select(jobs).where(_is(tenant, job_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return row
+
+
+def seq_of(connection: Connection, tenant: str, job_id: str) -> int:
+    seq = connection.scalar(select(jobs.c.seq).where(_is(tenant, job_id)))
+    if seq is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return seq
+
+
+def with_outputs(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRow]:
+    """The records of `rows`, each with its published files in the order in which they were given."""
+    found: dict[str, list[OutputRow]] = {row.id: [] for row in rows}
+    tenants = {row.tenant for row in rows}
+    wanted = outputs.c.tenant.in_(tenants) & outputs.c.job_id.in_(found)
+    if rows:
+        for row in connection.execute(select(outputs).where(wanted).order_by(outputs.c.position)):
+            found[row.job_id].append(output_row(row))
+    return [job_row(row, tuple(found[row.id])) for row in rows]
+
+
+def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    status: Sequence[Status],
+    kind: str | None,
+    model: str | None,
+    created_after: float | None,
+    created_before: float | None,
+    metadata: Mapping[str, str],
+    after: tuple[float, str] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Newest first. `after` is the last row's (created_at, id); rows that come later stay out of the way."""
+    wanted = [jobs.c.tenant == tenant]
+    if status:
+        wanted.append(jobs.c.status.in_(status))
+    if kind is not None:
+        wanted.append(jobs.c.kind == kind)
+    if model is not None:
+        wanted.append(jobs.c.model == model)
+    if created_after is not None:
+        wanted.append(jobs.c.created_at > created_after)
+    if created_before is not None:
+        wanted.append(jobs.c.created_at < created_before)
+    wanted += [jobs.c.metadata[name].as_string() == value for name, value in metadata.items()]
+    if after is not None:
+        at, job_id = after
+        older = or_(jobs.c.created_at < at, and_(jobs.c.created_at == at, jobs.c.id < job_id))
+        wanted += [jobs.c.created_at <= at, older]  # the first alone bounds the walk of the index
+    order = (jobs.c.created_at.desc(), jobs.c.id.desc())
+    return connection.execute(select(jobs).where(*wanted).order_by(*order).limit(limit)).all()
+
+
+def events_after(connection: Connection, tenant: str, job_id: str, after_seq: int) -> list[EventRow]:
+    seq_of(connection, tenant, job_id)
+    wanted = (events.c.tenant == tenant) & (events.c.job_id == job_id) & (events.c.seq > after_seq)
+    rows = connection.execute(select(events).where(wanted).order_by(events.c.seq))
+    return [EventRow(row.seq, row.type, row.body, row.at) for row in rows]
+
+
+# --- change ----------------------------------------------------------------------------------------------
+
+
+def cancel(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
+    """Queued: canceled at once. Running: the flag is set, once. Terminal: Conflict `already_finished`."""
+    rows = change(
+        connection,
+        _is(tenant, job_id),
+        or_(QUEUED, and_(RUNNING, ~jobs.c.cancel_requested)),
+        status=case((QUEUED, Status.CANCELED), else_=jobs.c.status),
+        finished_at=case((QUEUED, now()), else_=jobs.c.finished_at),
+        cancel_requested=True,
+    )
+    row = rows[0] if rows else one(connection, tenant, job_id)
+    if row.status in (Status.RUNNING, Status.CANCELED):
+        return row
+    raise Conflict(f"the job has {row.status} already", code="already_finished")
+
+
+def retry(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
+    """A new series of attempts of a failed, canceled or expired job, from its start."""
+    deadline_s = orjson.loads(one(connection, tenant, job_id).request).get("deadline_s")
+    unsuccessful = jobs.c.status.in_((Status.FAILED, Status.CANCELED, Status.EXPIRED))
+    names = "progress result error metrics worker checkpoint_key started_at finished_at expires_at"
+    fresh: dict[str, Any] = dict.fromkeys(names.split())
+    rows = change(
+        connection,
+        _is(tenant, job_id),
+        unsuccessful,
+        status=Status.QUEUED,
+        cancel_requested=False,
+        attempts=0,
+        losses=0,
+        queued_at=now(),
+        deadline_at=None if deadline_s is None else now() + deadline_s,
+        swept=False,
+        **fresh,
+        **send_in(FIRST_SEND_S),
+    )
+    if not rows:
+        status = one(connection, tenant, job_id).status
+        code = "already_finished" if status == Status.SUCCEEDED else "not_finished"
+        raise Conflict(
+            f"the job is {status}: only a failed, canceled or expired one can be retried", code=code
+        )
+    # Their objects are swept with the other leftovers when the job has ended again.
+    connection.execute(delete(outputs).where(outputs.c.tenant == tenant, outputs.c.job_id == job_id))
+    return rows[0]
+
+
+def delete_job(connection: Connection, tenant: str, job_id: str) -> list[str]:
+    """Remove a terminal job; returns the keys of its published files. The reaper removes all it wrote."""
+    wanted = (outputs.c.tenant == tenant) & (outputs.c.job_id == job_id) & outputs.c.key.is_not(None)
+    keys = list(connection.scalars(select(outputs.c.key).where(wanted)))
+    ended = jobs.c.status.not_in((Status.QUEUED, Status.RUNNING))
+    if not connection.execute(delete(jobs).where(_is(tenant, job_id), ended)).rowcount:
+        row = one(connection, tenant, job_id)
+        raise Conflict(f"the job is {row.status}: cancel it first", code="not_finished")
+    held = (idempotency.c.tenant == tenant) & (idempotency.c.job_id == job_id)
+    connection.execute(delete(idempotency).where(held))
+    prefix = job_prefix(tenant, job_id)
+    connection.execute(insert(removals).values(tenant=tenant, prefix=prefix, created_at=now()))
+    return keys
+
+
+# --- measures --------------------------------------------------------------------------------------------
+
+
+def depths(connection: Connection) -> dict[str, int]:
+    counted = select(jobs.c.lane, func.count()).where(QUEUED).group_by(jobs.c.lane)
+    return {lane: count for lane, count in connection.execute(counted)}
+
+
+def running(connection: Connection) -> int:
+    return connection.scalar(select(func.count()).select_from(jobs).where(RUNNING)) or 0
+
+
+def oldest_queued_s(connection: Connection) -> float:
+    return connection.scalar(select(now() - func.min(jobs.c.queued_at)).where(QUEUED)) or 0.0

@@ -1,0 +1,176 @@
+"""The tables. Every one carries `tenant`. Times are epoch seconds by the database's clock.
+
+`jobs/migrations` makes them; a test compares the two.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+# Conditions of the partial indexes; a query is served by one only if it says the same in literals.
+_WAITING = text("status = 'queued'")
+_LEASED = text("status = 'running'")
+_UNSWEPT = text("NOT swept AND finished_at IS NOT NULL")
+_THERE = text("NOT gone")
+_TO_REMOVE = text("gone AND key IS NOT NULL")
+
+
+def document() -> TypeEngine[Any]:
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    # What was asked for.
+    Column("kind", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("priority", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("payload_version", Integer, nullable=False),
+    Column("request", Text, nullable=False),  # JSON text, parsed only by those who need it
+    Column("metadata", document(), nullable=False),
+    # Where it stands. `seq` grows with every change that a caller can see.
+    Column("status", String, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("progress", document()),
+    Column("result", document()),
+    Column("error", document()),
+    Column("metrics", document()),
+    # Who works on it. `fence` grows with every claim and never falls.
+    Column("fence", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("worker", String),
+    Column("lease_until", Double),
+    Column("progress_at", Double),
+    Column("checkpoint_key", String),
+    # When.
+    Column("created_at", Double, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("deadline_at", Double),
+    Column("expires_at", Double),
+    # What the reaper still has to do.
+    Column("sends", Integer, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("next_send_at", Double, nullable=False),
+    Column("swept", Boolean, nullable=False),
+    Index("ix_jobs_id", "id", unique=True),
+    Index("ix_jobs_tenant_created_at_id", "tenant", "created_at", "id"),
+    # Few rows at any time, so these stay small however long the history.
+    Index("ix_jobs_waiting", "tenant", "queued_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index("ix_jobs_leased", "lease_until", sqlite_where=_LEASED, postgresql_where=_LEASED),
+    Index("ix_jobs_unswept", "finished_at", sqlite_where=_UNSWEPT, postgresql_where=_UNSWEPT),
+)
+
+
+def _of_job() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["tenant", "job_id"], ["jobs.tenant", "jobs.id"], ondelete="CASCADE")
+
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body_hash", String, nullable=False),
+    Column("job_id", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_idempotency_tenant_job_id", "tenant", "job_id"),
+    Index("ix_idempotency_created_at", "created_at"),
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("role", String, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("key", String),  # NULL once the object is removed
+    Column("media_type", String, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("about", document(), nullable=False),
+    Column("gone", Boolean, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    _of_job(),
+    Index("ix_outputs_expires_at", "expires_at", sqlite_where=_THERE, postgresql_where=_THERE),
+    Index("ix_outputs_to_remove", "key", sqlite_where=_TO_REMOVE, postgresql_where=_TO_REMOVE),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String, nullable=False),
+    Column("body", document(), nullable=False),
+    Column("at", Double, nullable=False),
+    _of_job(),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("media_type", String, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("sha256", String, nullable=False),
+    Column("prefix", String, nullable=False),  # its files are under this key prefix
+    Column("card", document(), nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("prefix", String, primary_key=True),  # everything under it is to be removed
+    Column("created_at", Double, nullable=False),
+)

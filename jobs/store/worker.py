@@ -1,0 +1,206 @@
+"""What a worker does with a job: claim, heartbeat, release, finish. All but the first need the fence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    case,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from jobs.schemas import JobError, Progress, Status
+from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
+from jobs.store.database import now
+from jobs.store.library import put_model
+from jobs.store.rows import Beat, Claim, ModelRow, OutputRow, job_row
+from jobs.store.tables import jobs, outputs
+
+Reason = Literal["drain", "lost", "retry"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a worker may be silent, and how often a job may be tried. Durations in seconds."""
+
+    lease_s: float = 30
+    stall_s: float = 120
+    max_attempts: int = 3
+    max_losses: int = 10
+    artifact_ttl_s: float = 7 * 86400
+    leftovers_s: float = 86400
+
+
+def claim(
+    connection: Connection, job_id: str, worker: str, *, payload_version: int, limits: Limits
+) -> Claim | None:
+    """Take the job, with a new fence; None when it is not to be had. A lapsed lease counts as a loss."""
+    waiting = and_(
+        QUEUED,
+        jobs.c.attempts < limits.max_attempts,
+        # A deadline is about the first claim only.
+        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now(), jobs.c.started_at.is_not(None)),
+    )
+    lapsed = and_(RUNNING, jobs.c.lease_until < now(), jobs.c.losses + 1 < limits.max_losses)
+    rows = change(
+        connection,
+        jobs.c.id == job_id,
+        jobs.c.payload_version <= payload_version,
+        ~jobs.c.cancel_requested,
+        or_(waiting, lapsed),
+        status=Status.RUNNING,
+        fence=jobs.c.fence + 1,
+        attempts=case((RUNNING, jobs.c.attempts), else_=jobs.c.attempts + 1),
+        losses=case((RUNNING, jobs.c.losses + 1), else_=jobs.c.losses),
+        worker=worker,
+        lease_until=now() + limits.lease_s,
+        progress_at=now(),
+        started_at=case((jobs.c.started_at.is_(None), now()), else_=jobs.c.started_at),
+    )
+    if not rows:
+        return None
+    row = job_row(rows[0])
+    return Claim(row, fence=row.fence, worker=worker, checkpoint_key=row.checkpoint_key)
+
+
+def held(claim: Claim) -> ColumnElement[bool]:
+    """The row is still this claim's."""
+    return and_(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, RUNNING)
+
+
+def heartbeat(
+    connection: Connection,
+    claim: Claim,
+    *,
+    progress: Progress | None,
+    checkpoint_key: str | None,
+    advanced: bool,
+    limits: Limits,
+) -> Beat:
+    """Renew the lease. `advanced` says that the work has moved since the last beat."""
+    values: dict[str, Any] = {"lease_until": now() + limits.lease_s}
+    if advanced:
+        values["progress_at"] = now()
+    if checkpoint_key is not None:
+        values["checkpoint_key"] = checkpoint_key
+    if progress is not None:
+        values |= {"progress": progress.model_dump(exclude_none=True), "seq": jobs.c.seq + 1}
+    alive = true() if advanced else jobs.c.progress_at > now() - limits.stall_s
+    statement = update(jobs).where(held(claim), ~jobs.c.cancel_requested, alive).values(values)
+    if connection.execute(statement).rowcount:
+        return Beat.OK
+    flagged = select(jobs.c.id).where(held(claim), jobs.c.cancel_requested)
+    return Beat.CANCEL if connection.execute(flagged).first() else Beat.LOST
+
+
+def release(
+    connection: Connection, claim: Claim, *, reason: Reason, error: JobError | None, limits: Limits
+) -> Status | None:
+    """Give the job up; returns what it became, or None when it was no longer this claim's.
+
+    `retry`: by a fault that may pass; the attempt counts. `drain`, `lost`: by the worker's end; the attempt
+    is given back and a loss counts. A job that may not be tried again has failed, with `error`.
+    """
+    if reason == "retry":
+        spent = jobs.c.attempts >= limits.max_attempts
+        error = error or JobError(code="job_failed", detail="the job was tried too often")
+        # 3 s, 6 s … before the next attempt
+        pause: float | ColumnElement[float] = FIRST_SEND_S * case((jobs.c.attempts > 1, 2.0), else_=1.0)
+        rows = put_back(connection, [held(claim)], spent=spent, error=error, pause=pause)
+    else:
+        rows = lose(connection, [held(claim)], limits=limits)
+    return Status(rows[0].status) if rows else None
+
+
+def lose(
+    connection: Connection, where: Sequence[ColumnElement[bool]], *, limits: Limits
+) -> Sequence[Row[Any]]:
+    """Running jobs whose worker has gone: queued again, the attempt given back, unless lost too often."""
+    error = JobError(
+        code="worker_lost", detail=f"{limits.max_losses} workers ended while they worked on the job"
+    )
+    spent = jobs.c.losses + 1 >= limits.max_losses
+    count = {"attempts": jobs.c.attempts - 1, "losses": jobs.c.losses + 1}
+    return put_back(connection, where, spent=spent, error=error, pause=0.0, **count)
+
+
+def put_back(
+    connection: Connection,
+    where: Sequence[ColumnElement[bool]],
+    *,
+    spent: ColumnElement[bool],
+    error: JobError,
+    pause: float | ColumnElement[float],
+    **count: Any,
+) -> Sequence[Row[Any]]:
+    """running -> canceled where that was asked for, else failed where `spent`, else queued."""
+    flag = jobs.c.cancel_requested
+    failed = and_(~flag, spent)
+    return change(
+        connection,
+        *where,
+        status=case((flag, Status.CANCELED), (failed, Status.FAILED), else_=Status.QUEUED),
+        error=case((failed, literal(error.model_dump(), jobs.c.error.type)), else_=null()),
+        finished_at=case((or_(flag, failed), now()), else_=null()),
+        queued_at=now(),
+        worker=None,
+        lease_until=None,
+        **send_in(pause),
+        **count,
+    )
+
+
+def ended(status: Status, error: JobError | None = None) -> dict[str, Any]:
+    """Values of a job that is over."""
+    return {
+        "status": status,
+        "error": error and error.model_dump(),
+        "finished_at": now(),
+        "lease_until": None,
+    }
+
+
+def finish(
+    connection: Connection,
+    claim: Claim,
+    status: Status,
+    *,
+    published: Sequence[OutputRow],
+    result: dict[str, Any] | None,
+    error: JobError | None,
+    metrics: dict[str, float] | None,
+    progress: Progress | None,
+    model: ModelRow | None,
+    limits: Limits,
+) -> bool:
+    """End the job and make its outputs visible; False, and nothing is, when it is no longer this claim's."""
+    values = ended(status, error) | {"result": result, "metrics": metrics}
+    if status == Status.SUCCEEDED and progress is None:
+        progress = Progress(value=1)
+    if progress is not None:
+        values["progress"] = progress.model_dump(exclude_none=True)
+    if published:
+        values["expires_at"] = now() + limits.artifact_ttl_s
+    if not change(connection, held(claim), **values):
+        return False
+    if published:
+        rows = [_output(claim, place, output, limits) for place, output in enumerate(published)]
+        connection.execute(insert(outputs).values(rows))
+    if model is not None:
+        put_model(connection, claim.row.tenant, model)
+    return True
+
+
+def _output(claim: Claim, place: int, output: OutputRow, limits: Limits) -> dict[str, Any]:
+    about_job = {"tenant": claim.row.tenant, "job_id": claim.job_id, "position": place}
+    return vars(output) | about_job | {"expires_at": now() + limits.artifact_ttl_s}
