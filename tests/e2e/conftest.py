@@ -1,0 +1,76 @@
+"""One stack for most tests: each test finds it whole, with one worker, whatever the last one did to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client import Client
+from jobs.schemas import JobView
+
+from .models import write_tiny_model
+from .stack import ROOT, Stack
+
+MODEL = "tiny"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model, and those that ship."""
+    folder = tmp_path_factory.mktemp("model_repo")
+    write_tiny_model(folder / MODEL)
+    for shipped in (ROOT / "model_repo").glob("*/card.json"):
+        (folder / shipped.parent.name).symlink_to(shipped.parent)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, model_repo: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"), model_repo)
+    try:
+        stack.start()
+        stack.add_worker()
+        yield stack
+    finally:
+        stack.close()
+
+
+@pytest.fixture
+def stack(service: Stack) -> Iterator[Stack]:
+    """The stack with exactly one worker."""
+    service.make_whole()
+    yield service
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    with stack.client() as client:
+        yield client
+
+
+@pytest.fixture
+def picture(client: Client, tmp_path: Path) -> Path:
+    """A picture that the model can make."""
+    return make_picture(client, tmp_path)
+
+
+def make_picture(client: Client, folder: Path, model: str = MODEL) -> Path:
+    job = client.submit({"kind": "generate", "model": model, "input": {"source": {"seeds": [5]}}}, wait_s=60)
+    [path] = client.download(finished(client, job), folder)
+    return path
+
+
+def finished(client: Client, job: JobView) -> JobView:
+    """The job when it has succeeded."""
+    return client.wait(job.id, timeout_s=120)
+
+
+def inversion(image_id: str, *, steps: int, model: str = MODEL, **options: object) -> dict[str, object]:
+    inputs = {"images": [image_id], "steps": steps, "preview_every": 0, **options}
+    return {"kind": "invert", "model": model, "input": inputs}

@@ -1,0 +1,168 @@
+"""The real service in processes of its own: gateway, reaper, workers and Redis on one temporary folder.
+
+Leases are short, so that what takes 35 s in production takes 5 s here. Each process can be frozen or killed.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx2 as httpx
+
+from client import Client, embedded_redis
+
+ROOT = Path(__file__).parents[2]
+CELERY = ("celery", "-A", "workers.app", "worker", "-P", "threads", "--without-gossip", "--without-mingle")
+SHORT = {
+    "GANSERVE_LEASE_S": "4",
+    "GANSERVE_HEARTBEAT_S": "1.3",
+    "GANSERVE_REAPER_S": "1",
+    "GANSERVE_CHECKPOINT_S": "0.5",
+    "GANSERVE_THREADS": "1",
+    # On few cores, threads that spin while they wait keep the others from working.
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def eventually(condition: Callable[[], object], within_s: float = 30.0) -> bool:
+    """Whether `condition` becomes true in that time."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Stack:
+    """The processes. `environment` overrides settings: another database, another object store."""
+
+    def __init__(self, folder: Path, model_repo: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.redis_folder = folder / "redis"
+        self.redis_folder.mkdir(parents=True)
+        self.redis_socket = embedded_redis.socket_path(self.redis_folder)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        place = {
+            "GANSERVE_WORK_DIR": str(folder),
+            "GANSERVE_BROKER_URL": f"redis+socket://{self.redis_socket}",
+            "GANSERVE_URL_SECRET": "only for tests, of 32 characters at least",
+            "GANSERVE_MODEL_REPO": str(model_repo),
+            "GANSERVE_PORT": str(port),
+            "GANSERVE_PUBLIC_URL": self.url,
+            "PYTHONPATH": str(ROOT),
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GANSERVE_")}
+        self.environment = {**inherited, **SHORT, **place, **(environment or {})}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._made = 0
+
+    def start(self) -> None:
+        """Everything but a worker."""
+        self.start_redis()
+        subprocess.run([sys.executable, "-m", "jobs.migrate"], env=self.environment, cwd=ROOT, check=True)
+        self._spawn("reaper", [sys.executable, "-m", "jobs.reaper"])
+        self.start_gateway()
+
+    def start_gateway(self) -> None:
+        self._spawn("gateway", [sys.executable, "-m", "api.main"])
+        assert eventually(self.is_ready, 60), self.log("gateway")
+
+    def restart_gateway(self) -> None:
+        self.kill("gateway")
+        self.start_gateway()
+
+    def start_redis(self) -> None:
+        binary = embedded_redis.find_binary()
+        self._spawn("redis", embedded_redis.command(binary, self.redis_folder, self.redis_socket))
+        assert eventually(lambda: embedded_redis.answers(self.redis_socket)), self.log("redis")
+
+    def lose_redis(self) -> None:
+        """Kill it and everything that it wrote, and start an empty one."""
+        self.kill("redis")
+        for path in sorted(self.redis_folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self.start_redis()
+
+    def add_worker(self) -> str:
+        """Start a worker and wait until it takes work; its name."""
+        self._made += 1
+        name = f"worker{self._made}"
+        self._spawn(name, [sys.executable, "-m", *CELERY, "-c", "16", "-n", f"{name}@%h", "-l", "INFO"])
+        assert eventually(lambda: b" ready." in self.log_path(name).read_bytes(), 90), self.log(name)
+        return name
+
+    def workers(self) -> list[str]:
+        return [name for name in self.processes if name.startswith("worker")]
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def client(self) -> Client:
+        return Client(self.url)
+
+    def send_signal(self, name: str, number: int) -> None:
+        self.processes[name].send_signal(number)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def terminate(self, name: str, within_s: float = 30) -> int:
+        """SIGTERM; its exit code."""
+        process = self.processes.pop(name)
+        process.terminate()
+        return process.wait(within_s)
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+        self.processes.clear()
+
+    def log_path(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        return self.log_path(name).read_text(errors="replace")[-4000:]
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        with self.log_path(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def make_whole(self) -> None:
+        """Exactly one worker, awake; everything else running. Whatever died is started again."""
+        for name, process in list(self.processes.items()):
+            process.send_signal(signal.SIGCONT)
+            if process.poll() is not None:
+                del self.processes[name]
+        for name in self.workers()[1:]:
+            self.kill(name)
+        if "redis" not in self.processes:
+            self.start_redis()
+        if not self.workers():
+            self.add_worker()

@@ -1,0 +1,43 @@
+"""The same service on PostgreSQL and an S3 server."""
+
+import pytest
+
+from .conftest import MODEL, finished, inversion, make_picture
+from .stack import Stack, eventually
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory, model_repo, postgres_url, s3_settings):
+    environment = {"GANSERVE_DATABASE_URL": postgres_url, **s3_settings}
+    stack = Stack(tmp_path_factory.mktemp("production"), model_repo, environment)
+    try:
+        stack.start()
+        stack.add_worker()
+        yield stack
+    finally:
+        stack.close()
+
+
+def test_generate_invert_cancel_and_takeover_on_postgresql_and_s3(production, tmp_path):
+    with production.client() as client:
+        picture = make_picture(client, tmp_path)
+        image = client.upload_image(picture)
+
+        inverted = finished(client, client.submit(inversion(image.id, steps=40)))
+        paths = client.download(inverted, tmp_path / "inverted")
+        assert all(path.stat().st_size for path in paths)
+
+        running = client.submit(inversion(image.id, steps=5000))
+        assert eventually(lambda: client.get(running.id).status == "running")
+        client.cancel(running.id)
+        assert client.wait(running.id, timeout_s=60, check=False).status == "canceled"
+
+        lost = client.submit(inversion(image.id, steps=800))
+        assert eventually(lambda: (client.get(lost.id).progress.step or 0) > 50, 60)
+        [first] = production.workers()
+        production.kill(first)
+        production.add_worker()
+        assert finished(client, lost).attempts == 1
+
+        client.delete(inverted.id)
+        assert client.model(MODEL)["name"] == MODEL
