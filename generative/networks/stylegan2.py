@@ -1,9 +1,7 @@
 """StyleGAN2 generator, from "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020) and
 "Training Generative Adversarial Networks with Limited Data" (Karras et al., 2020).
 
-Parameter names are those of NVlabs/stylegan2-ada-pytorch, whose numbers it reproduces to 1e-5 of the image
-range.
-
+Parameter names are those of NVlabs/stylegan2-ada-pytorch; its numbers are reproduced to 1e-5 of the range.
 A layer is named by its path without "synthesis.": `b4.conv1`, `b4.torgb`, `b8.conv0`, ...
 
 Axis letters: N batch, I channels in, O channels out, H W pixels, k kernel.
@@ -220,7 +218,7 @@ class SynthesisNetwork(nn.Module):
         hook: Hook,
         half: bool = False,
     ) -> Tensor:
-        """styles: (N, I) by layer name; noises: (N or 1, 1, H, W) by layer name -> (N, img_channels, H, W)."""
+        """styles: (N, I) and noises: (N or 1, 1, H, W), by layer name -> (N, img_channels, H, W)."""
         N = styles["b4.conv1"].shape[0]
         x = self.block(4).const.expand(N, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
@@ -349,7 +347,7 @@ class Generator(nn.Module):
         return self.synthesis(styles, drawn, hook or _pass, half)
 
     def features(self, ws: Tensor, layers: Collection[str], noise: Noise = "const") -> dict[str, Tensor]:
-        """What the named layers, blocks (`b8`) and running pictures (`b8.img`) put out: (N, C, H, W) by name."""
+        """The outputs, (N, C, H, W) by name, of layers, blocks (`b8`) and running pictures (`b8.img`)."""
         seen: dict[str, Tensor] = {}
 
         def keep(name: str, value: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def modulated_conv2d(
         x: (N, I, H, W).
         weight: (O, I, k, k), shared by the batch; k is odd.
         styles: (N, I), one scale for each input channel.
-        demodulate: give every kernel unit norm (section 2.2 of the first paper; off in ToRGB).
+        demodulate: give every kernel unit norm (off in ToRGB).
         resample_filter: (4, 4) for an up-sampling layer.
 
     Returns:
@@ -50,9 +50,7 @@ def modulated_conv2d(
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """(O, I, k, k), (N, I) -> (N, O): one over the norm of each sample's kernels, in the precision of the
-    weight.
-    """
+    """(O, I, k, k), (N, I) -> (N, O): one over the norm of each sample's kernels, in their precision."""
     with torch.autocast(weight.device.type, enabled=False):
         power = styles.to(weight.dtype).square() @ weight.square().sum(dim=(2, 3)).T
         return (power + 1e-8).rsqrt()
@@ -73,7 +71,7 @@ def modulated_conv2d_reference(
     demodulate: bool = True,
     resample_filter: Tensor | None = None,
 ) -> Tensor:
-    """The definition, sample by sample, each with a kernel of its own: slow, and the yardstick of the above."""
+    """The definition, sample by sample, each with a kernel of its own: slow, the yardstick of the above."""
     images = []
     for image, style in zip(x, styles, strict=True):
         w = weight * style[None, :, None, None]  # (O, I, k, k)
