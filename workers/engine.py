@@ -1,0 +1,293 @@
+"""The one thread that computes on the device, for all jobs of the process.
+
+`forward` runs an op of a generator: rows of many jobs are merged into blocks (workers/blocks.py), whose
+bytes do not depend on the company. `optimise` runs a program's samples in shared steps (workers/pool.py).
+Forward blocks go first, but after `BURST` of them in a row one optimisation step is taken, so that neither
+can starve the other.
+
+Jobs wait in their own threads, where their callbacks run too: nothing that a job does holds the device up.
+Reading a result or a checkpoint copies from the device in the reader's thread; everything else there is
+done by this one.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from generative.program import Course, Outcome, Program, Tensors
+from jobs.errors import Transient
+from workers.blocks import Answer, BlockRunner, ForwardQueue, Kind, Network, Op, Request, gathered, handed_out
+from workers.memory import EngineOutOfMemory, is_out_of_memory
+from workers.pool import Pool, Ticket
+
+BURST = 4  # forward blocks in a row while an optimisation waits
+POLL_S = 0.5  # how often a waiting job's `check` is called at least
+IDLE_S = 1.0  # how often an idle engine shows that it lives
+
+
+class EngineClosed(Transient):
+    """This worker is stopping; another one will take the job."""
+
+
+class Model(Protocol):
+    @property
+    def generator(self) -> Network: ...
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A unit of device work, for metrics."""
+
+    work: str  # forward | optimise
+    rows: int  # wanted
+    size: int  # computed, with padding
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """How a job's optimisation stands: the latest steps, some may have been skipped."""
+
+    course: Course
+    device_s: float  # this job's share of device time
+
+    @property
+    def steps(self) -> list[int]:
+        return self.course.steps
+
+    @property
+    def step(self) -> int:
+        """Of the sample that is furthest behind."""
+        return min(self.steps)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return list(self.course.outcomes)
+
+    @property
+    def terms(self) -> dict[str, list[float]]:
+        """The latest value of every loss term, for each sample that has taken a step."""
+        curves = [curve for curve in self.course.curves if curve]
+        return {name: [curve[name][-1] for curve in curves] for name in (curves[0] if curves else ())}
+
+    @property
+    def losses(self) -> list[float]:
+        return self.terms.get("total", [])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A checkpoint of all samples, on the CPU; `optimise(saved=...)` goes on from it."""
+        return self.course.tensors()
+
+    def preview(self, i: int) -> Tensor | None:
+        """(C, H, W) in about [-1, 1]: what sample i looked like in its last step."""
+        return self.course.preview(i)
+
+
+class Engine:
+    """Owns a device. Use as a context manager, or call `close`."""
+
+    def __init__(
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        max_batch: int = 32,
+        observe: Callable[[Tick], None] = lambda tick: None,
+    ) -> None:
+        """observe is called on the engine's thread after every unit of work, and must be quick."""
+        self.device, self._observe = torch.device(device), observe
+        self._queue, self._blocks = ForwardQueue(), BlockRunner(self.device, max_batch)
+        self._arrivals: deque[Ticket] = deque()
+        self._pool = Pool(max_batch)
+        self._changed = threading.Condition()  # guards the queue, the arrivals and the two flags
+        self._draining = self._closing = False
+        self._burst = 0
+        self.busy = False  # a unit of work is under way
+        self.last_tick = time.monotonic()  # when a unit began or ended, or the idle engine looked around
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    # --- for jobs ----------------------------------------------------------------------------------------
+
+    def forward(self, model: Model, op: Op, inputs: Mapping[str, Tensor]) -> Answer:
+        """Run `op(model.generator, inputs)`, at once with other jobs' rows.
+
+        Args:
+            op: maps (N, ...) to (N, ...) row by row; a module-level function, since its identity decides
+                what merges.
+            inputs: N rows each, any N >= 1.
+
+        Returns:
+            A future of what the op returns, on the CPU. Its exception is the op's, `EngineOutOfMemory`, or
+            `EngineClosed`.
+        """
+        rows = {len(t) for t in inputs.values()}
+        if len(rows) != 1 or 0 in rows:
+            raise ValueError(f"inputs must have the same number of rows, at least one, got {sorted(rows)}")
+        request = Request(dict(inputs), Answer(), rows.pop())
+        with self._changed:
+            if self._closing:
+                raise EngineClosed
+            self._queue.add(Kind.of(model.generator, op, inputs), request)
+            self._changed.notify_all()
+        return request.answer
+
+    def optimise(
+        self,
+        program: Program,
+        problems: Tensors,
+        *,
+        on_step: Callable[[Update], None] = lambda update: None,
+        check: Callable[[], None] = lambda: None,
+        saved: Tensors | None = None,
+    ) -> Course:
+        """Run the program's samples to their end, and wait for it.
+
+        Both callbacks run in the calling thread, and may raise: the samples then leave at the next step.
+
+        Args:
+            on_step: told of progress; steps that pass while it is busy are skipped, the last one never.
+            check: called at least every half second, also when nothing moves.
+            saved: what `Update.tensors` gave, to go on from there.
+
+        Raises:
+            EngineClosed, EngineOutOfMemory, what a callback raised, or what the program raised for the
+            whole batch. A sample that diverges is no error: see `Course.failures`.
+        """
+        ticket = Ticket(program, problems, saved)
+        with self._changed:
+            if self._draining:
+                raise EngineClosed
+            self._arrivals.append(ticket)
+            self._changed.notify_all()
+        try:
+            return _follow(ticket, on_step, check)
+        finally:
+            ticket.withdrawn = True
+
+    # --- for the process ---------------------------------------------------------------------------------
+
+    def drain(self, timeout_s: float) -> bool:
+        """Accept no more optimisations; wait until nothing is left to do. False if time was too short."""
+        with self._changed:
+            self._draining = True
+            return self._changed.wait_for(lambda: not self._busy_or_waiting(), timeout_s)
+
+    def close(self) -> None:
+        """Stop after the unit under way. Whatever still waits fails with `EngineClosed`."""
+        with self._changed:
+            self._draining = self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- the thread --------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while (unit := self._next()) is not None:
+            unit()
+            with self._changed:
+                self.busy, self.last_tick = False, time.monotonic()
+                self._changed.notify_all()
+        self._abandon()
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next unit of work; waits for one. None when the engine closes."""
+        with self._changed:
+            while not self._closing and not self._busy_or_waiting():
+                self.last_tick = time.monotonic()
+                self._changed.wait(IDLE_S)
+            self.busy, self.last_tick = not self._closing, time.monotonic()
+            if self._closing:
+                return None
+            optimising = bool(self._arrivals or self._pool)
+            if self._queue and not (optimising and self._burst >= BURST):
+                self._burst += 1
+                return self._forward
+            self._burst = 0
+            return self._admit if self._arrivals else self._step
+
+    def _busy_or_waiting(self) -> bool:
+        return bool(self.busy or self._queue or self._arrivals or self._pool)
+
+    def _admit(self) -> None:
+        with self._changed:
+            ticket = self._arrivals.popleft()
+        self._pool.admit(ticket)
+
+    def _step(self) -> None:
+        began = time.perf_counter()
+        rows = self._pool.step()
+        if rows:
+            self._observe(Tick("optimise", rows, rows, time.perf_counter() - began))
+
+    def _forward(self) -> None:
+        began = time.perf_counter()
+        with self._changed:
+            kind = self._queue.next_kind()
+            pieces = self._queue.take(kind, self._blocks.rows(kind))
+        if not pieces:
+            return
+        try:
+            result = self._within_memory(kind, gathered(pieces))
+        except Exception as error:
+            self._fail([request for request, _, _ in pieces], error)
+            return
+        rows, seconds = sum(last - first for _, first, last in pieces), time.perf_counter() - began
+        for request, part in handed_out(pieces, result):
+            request.answer.device_s += seconds * len(next(iter(part.values()))) / rows
+            request.take_in(part)
+        size = self._blocks.size(kind)
+        self._observe(Tick("forward", rows, -(-rows // size) * size, seconds))
+
+    def _within_memory(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
+        """Run; out of memory, once more in blocks of half the size."""
+        try:
+            return self._blocks.run(kind, inputs)
+        except Exception as error:
+            if not (is_out_of_memory(error) and self._blocks.halve(kind)):
+                raise
+        return self._blocks.run(kind, inputs)
+
+    def _fail(self, requests: list[Request], error: Exception) -> None:
+        told = EngineOutOfMemory() if is_out_of_memory(error) else error
+        for request in dict.fromkeys(requests):
+            with self._changed:
+                self._queue.drop(request)
+            request.fail(told)
+
+    def _abandon(self) -> None:
+        with self._changed:
+            requests, tickets = self._queue.clear(), [*self._arrivals, *self._pool.clear()]
+            self._arrivals.clear()
+        for request in requests:
+            request.fail(EngineClosed())
+        for ticket in tickets:
+            ticket.publish(ended=True, error=EngineClosed())
+
+
+def _follow(ticket: Ticket, on_step: Callable[[Update], None], check: Callable[[], None]) -> Course:
+    """Wait for a ticket, in the thread of its job."""
+    seen = 0
+    while True:
+        check()
+        news = ticket.wait(seen, POLL_S)
+        if news == seen:
+            continue
+        seen, ended = news, ticket.ended
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.course is not None
+        on_step(Update(ticket.course, ticket.device_s))
+        if ended:
+            return ticket.course
