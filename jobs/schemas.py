@@ -94,6 +94,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def parse_layers(text: str) -> tuple[int, ...]:
+    """`"0-3,7"` -> (0, 1, 2, 3, 7), sorted, each once."""
+    layers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise ValueError(f"a range of layers goes upwards, and {part!r} does not")
+        layers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(layers))
+
+
 # --- where latents come from -----------------------------------------------------------------------------
 
 

@@ -1,0 +1,59 @@
+"""What the gateway knows of a model: the part of its card that requests are checked against."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.errors import UnknownDirection
+
+
+class Direction(BaseModel):
+    """A named edit of a model. More keys than these are kept and shown."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    space: Literal["z", "w", "w+", "s"]
+    set: str | None = None
+    layers: str | None = None
+    """Where it acts unless a request says otherwise; None for all."""
+    unit: Literal["sigma", "distance", "raw"] = "raw"
+    """What a strength of 1 means."""
+
+
+class Card(BaseModel):
+    """What a model is and can do. More keys than these are kept and shown."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    family: str
+    resolution: int = Field(gt=0)
+    z_dim: int = Field(gt=0)
+    w_dim: int = Field(gt=0)
+    num_ws: int = Field(gt=0)
+    classes: int = Field(default=0, ge=0)
+    """0: unconditional."""
+    spaces: tuple[str, ...]
+    style_size: int | None = None
+    """Length of S, for models that have it."""
+    sha256: str
+    directions: tuple[Direction, ...] = ()
+
+    def direction(self, name: str) -> Direction:
+        """Raises UnknownDirection."""
+        for direction in self.directions:
+            if direction.name == name:
+                return direction
+        known = [direction.name for direction in self.directions]
+        raise UnknownDirection(
+            f"The model {self.name!r} has no direction {name!r}.{did_you_mean(name, known)}"
+        )
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence for an error message, with a space in front; empty when nothing is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,77 @@
+"""The models that can be asked for: those in the model repository and those that were imported.
+
+Read from their cards, which are JSON, so the gateway knows what a model can do without loading it. Names in
+the repository come first; an import may not take one of them.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from jobs import fit
+from jobs.cards import Card, did_you_mean
+from jobs.errors import NotFound, UnknownModel
+from jobs.schemas import JobRequest
+from jobs.store import JobStore
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class Catalog:
+    def __init__(self, model_repo: Path, store: JobStore) -> None:
+        self._repo = model_repo
+        self._store = store
+        self._read: dict[str, tuple[object, Card]] = {}  # by name: what the files looked like, and the card
+
+    def list(self, tenant: str) -> list[Card]:
+        """By name."""
+        cards = {row.name: _card(row.card) for row in self._store.list_models(tenant)}
+        for path in sorted(self._repo.glob("*/card.json")):
+            cards[path.parent.name] = self._shipped(path.parent.name)
+        return [cards[name] for name in sorted(cards)]
+
+    def get(self, tenant: str, name: str) -> Card:
+        """Raises UnknownModel."""
+        if _NAME.fullmatch(name):
+            if self.ships(name):
+                return self._shipped(name)
+            try:
+                return _card(self._store.get_model(tenant, name).card)
+            except NotFound:
+                pass
+        known = [card.name for card in self.list(tenant)]
+        raise UnknownModel(f"There is no model {name[:64]!r}.{did_you_mean(name, known)}")
+
+    def check(self, request: JobRequest, card: Card) -> None:
+        """Raises BadRequest, or a kind of it, unless the model can do what is asked."""
+        fit.check(request, card)
+
+    def ships(self, name: str) -> bool:
+        """Whether the model repository has it."""
+        return (self._repo / name / "card.json").is_file()
+
+    def _shipped(self, name: str) -> Card:
+        folder = self._repo / name
+        files = [folder / "card.json", *sorted(folder.glob("directions/*.json"))]
+        look = [(path, path.stat().st_mtime_ns) for path in files]
+        known = self._read.get(name)
+        if known is None or known[0] != look:
+            card = json.loads(files[0].read_text())
+            card["directions"] = [found for path in files[1:] for found in _directions(path)]
+            known = self._read[name] = (look, _card(card))
+        return known[1]
+
+
+def _directions(path: Path) -> list[dict[str, Any]]:
+    found = json.loads(path.read_text())
+    return [{"set": path.stem, "method": found.get("method")} | entry for entry in found["directions"]]
+
+
+def _card(found: dict[str, Any]) -> Card:
+    try:
+        return Card.model_validate(found)
+    except ValidationError as error:
+        raise ValueError(f"the card of model {found.get('name')!r} is not right: {error}") from error

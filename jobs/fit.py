@@ -1,0 +1,165 @@
+"""Whether a model can do what a request asks: what only its card knows, and the schema cannot.
+
+Everything here is refused before a row is written, so that the caller hears of it at once.
+"""
+
+import array
+import base64
+import binascii
+import math
+import sys
+from typing import Any
+
+from jobs.cards import Card
+from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
+from jobs.schemas import (
+    MAX_IMAGES,
+    EditInput,
+    EditRequest,
+    GenerateInput,
+    GenerateRequest,
+    ImportRequest,
+    InvertRequest,
+    JobRequest,
+    Latents,
+    Source,
+    parse_layers,
+)
+
+FLOAT32_MAX = 3.4028234663852886e38
+
+
+def check(request: JobRequest, card: Card) -> None:
+    """Raises BadRequest, or a kind of it, that says what does not fit."""
+    if isinstance(request, ImportRequest):
+        return
+    if request.output.latents != "none":
+        _check_space(request.output.latents, card, "output.latents")
+    if isinstance(request, GenerateRequest):
+        _check_generate(request.input, card)
+    elif isinstance(request, InvertRequest):
+        _check_space(request.input.space, card, "input.space")
+    elif isinstance(request, EditRequest):
+        _check_edit(request.input, card)
+
+
+def _check_generate(given: GenerateInput, card: Card) -> None:
+    _check_source(given.source, given, card)
+    if given.mixing is not None:
+        _check_layers(given.mixing.layers, card, "input.mixing.layers")
+    count = _count(given.source)
+    if given.interpolate is not None and count is not None and count < 2:
+        raise BadRequest("input.interpolate needs a source of at least two latents")
+
+
+def _check_edit(given: EditInput, card: Card) -> None:
+    _check_source(given.source, given, card)
+    if given.source.images is not None:
+        _check_space(given.inversion.space, card, "input.inversion.space")
+    for i, operation in enumerate(given.operations):
+        card.direction(operation.name)
+        if operation.layers is not None:
+            _check_layers(operation.layers, card, f"input.operations[{i}].layers")
+    strengths = len(given.sweep.strengths) if given.sweep else 1
+    if (_count(given.source) or 1) * strengths > MAX_IMAGES:
+        raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
+
+
+def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) -> None:
+    if source.latents is not None:
+        _check_latents(source.latents, card)
+    if given.cutoff is not None and given.cutoff > card.num_ws:
+        raise BadRequest(f"input.cutoff is {given.cutoff}: the model has {card.num_ws} layers")
+    _check_class(source, given.class_index, card)
+
+
+def _check_class(source: Source, index: int | None, card: Card) -> None:
+    if index is not None and card.classes == 0:
+        raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
+    if index is not None and index >= card.classes:
+        raise BadRequest(f"input.class is {index}: the model has classes 0 to {card.classes - 1}")
+    mapped = source.seeds is not None or (source.latents is not None and source.latents.space == "z")
+    if index is None and card.classes > 0 and mapped:
+        raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
+
+
+def _check_space(space: str, card: Card, where: str) -> None:
+    if space not in card.spaces:
+        listed = ", ".join(card.spaces)
+        raise UnsupportedByModel(f"{where}: the model {card.name!r} has no space {space!r}, only {listed}.")
+
+
+def _check_layers(layers: str, card: Card, where: str) -> None:
+    """`"4-7,9"` names layers below `num_ws`."""
+    try:
+        last = max(parse_layers(layers))
+    except ValueError as error:
+        raise BadRequest(f"{where}: {error}") from None
+    if last >= card.num_ws:
+        raise BadRequest(f"{where}: there is no layer {last}; the model has layers 0 to {card.num_ws - 1}")
+
+
+def _count(source: Source) -> int | None:
+    """How many latents it gives; None when only the worker will know."""
+    if source.seeds is not None:
+        return len(source.seed_list())
+    if source.latents is not None:
+        return len(source.latents.values) if source.latents.values is not None else _shape(source.latents)[0]
+    return None if source.images is None else len(source.images)
+
+
+# --- latents ---------------------------------------------------------------------------------------------
+
+
+def _check_latents(latents: Latents, card: Card) -> None:
+    """A finite array of the shape that the space has in this model."""
+    _check_space(latents.space, card, "input.source.latents")
+    one = {
+        "z": (card.z_dim,),
+        "w": (card.w_dim,),
+        "w+": (card.num_ws, card.w_dim),
+        "s": (card.style_size,),
+    }[latents.space]
+    shape = _values_shape(latents.values) if latents.values is not None else _shape(latents)
+    if shape[1:] != one or not shape[0]:
+        wanted = ", ".join(map(str, one))
+        raise BadRequest(f"input.source.latents: {latents.space!r} has the shape (N, {wanted}), not {shape}")
+    if shape[0] > MAX_IMAGES:
+        raise LimitExceeded(f"at most {MAX_IMAGES} latents in one job")
+    if latents.base64 is not None:
+        _check_packed(latents.base64, math.prod(shape))
+
+
+def _shape(latents: Latents) -> tuple[int, ...]:
+    shape = latents.shape or ()
+    if not shape or min(shape) < 1:
+        raise BadRequest("input.source.latents.shape: every length is at least 1")
+    return shape
+
+
+def _values_shape(values: Any) -> tuple[int, ...]:
+    """The shape of nested lists. Raises BadRequest if they are ragged or hold something not finite."""
+    if not isinstance(values, list):
+        if type(values) not in (int, float) or not abs(values) <= FLOAT32_MAX:
+            raise BadRequest("input.source.latents.values: every value is a finite number")
+        return ()
+    shapes = {_values_shape(value) for value in values}
+    if len(shapes) > 1:
+        raise BadRequest("input.source.latents.values: the rows have different lengths")
+    return (len(values), *(shapes.pop() if shapes else ()))
+
+
+def _check_packed(text: str, count: int) -> None:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise BadRequest(f"input.source.latents.base64: {error}") from None
+    if len(content) != 4 * count:
+        raise BadRequest(
+            f"input.source.latents.base64: {len(content)} bytes, and the shape needs {4 * count}"
+        )
+    numbers = array.array("f", content)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    if not all(map(math.isfinite, numbers)):
+        raise BadRequest("input.source.latents.base64: every value is a finite number")

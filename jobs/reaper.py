@@ -1,0 +1,114 @@
+"""`python -m jobs.reaper`: brings back jobs that have gone silent, and removes files that nobody wants.
+
+It may run in any number of replicas. It is what makes a lost message, a dead worker and an emptied broker
+harmless: the database says what is waiting, and this loop keeps saying it to the broker.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.blobs import BlobStore, open_blobs
+from jobs.errors import Transient
+from jobs.queue import JobQueue, open_queue
+from jobs.settings import Settings, settings
+from jobs.store import JobStore, open_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reaper:
+    store: JobStore
+    queue: JobQueue
+    blobs: BlobStore
+
+    def tick(self) -> dict[str, int]:
+        """Everything once; returns what was done, by name. A part that fails does not keep the others."""
+        parts: dict[str, Callable[[], int]] = {
+            "expired": self.store.expire_deadlines,
+            "canceled": self.store.cancel_orphans,
+            "requeued": self.store.reap_leases,
+            "exhausted": self.store.fail_exhausted,
+            "sent": self.send_due,
+            "artifacts_removed": self.remove_artifacts,
+            "prefixes_removed": self.remove_prefixes,
+            "jobs_swept": self.sweep_leftovers,
+            "keys_forgotten": self.store.forget_idempotency,
+        }
+        done = {name: _attempt(name, part) for name, part in parts.items()}
+        if any(done.values()):
+            log.info("reaped %s", {name: count for name, count in done.items() if count})
+        return done
+
+    def send_due(self) -> int:
+        """Send waiting jobs (again); stops at the first that the broker does not take."""
+        sent = []
+        for due in self.store.due_for_send(empty_lanes=self.queue.empty_lanes()):
+            if not self.queue.send(*due):
+                break
+            sent.append(due.id)
+        if sent:
+            self.store.mark_sent(*sent)
+        return len(sent)
+
+    def remove_artifacts(self) -> int:
+        """Remove outputs past their retention; their rows stay, marked gone."""
+        keys = self.store.sweep_artifacts()
+        if keys:
+            self.blobs.delete(keys)
+            self.store.forget_keys(keys)
+        return len(keys)
+
+    def remove_prefixes(self) -> int:
+        """Remove all that deleted jobs ever wrote."""
+        removals = self.store.prefixes_to_remove()
+        for tenant, prefix in removals:
+            self.blobs.delete(list(self.blobs.list(prefix)))
+            self.store.forget_prefix(tenant, prefix)
+        return len(removals)
+
+    def sweep_leftovers(self) -> int:
+        """Remove what ended jobs wrote and did not publish: checkpoints, files of a lost lease."""
+        jobs = self.store.leftovers()
+        for job in jobs:
+            self.blobs.delete([key for key in self.blobs.list(job.prefix) if key not in job.keep])
+            self.store.mark_swept(job.job_id)
+        return len(jobs)
+
+    def run(self, every_s: float, stop: threading.Event) -> None:
+        """Tick until `stop` is set."""
+        while not stop.is_set():
+            self.tick()
+            stop.wait(every_s)
+
+
+def _attempt(name: str, part: Callable[[], int]) -> int:
+    try:
+        return part()
+    except Transient as error:
+        log.warning("%s: %s; next time", name, error)
+    except Exception:  # the edge of the loop
+        log.exception("%s failed", name)
+    return 0
+
+
+def open_reaper(settings: Settings) -> Reaper:
+    return Reaper(open_store(settings), open_queue(settings), open_blobs(settings))
+
+
+def main() -> None:
+    given = settings()
+    logging.basicConfig(
+        level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    open_reaper(given).run(given.reaper_s, stop)
+
+
+if __name__ == "__main__":
+    main()
