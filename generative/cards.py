@@ -1,0 +1,94 @@
+"""A model's card: what it is, what it can do, where it comes from. `card.json` in the model's folder.
+
+Keys of the JSON, all of them plain, so that it can be read where there is no torch:
+
+| key | meaning |
+|---|---|
+| `name` | what requests call it |
+| `family` | `stylegan2` |
+| `architecture` | the fields of `StyleGAN2Config` |
+| `resolution`, `channels` | of its pictures, pixels and 1 or 3 |
+| `z_dim`, `w_dim`, `num_ws` | sizes of its latents |
+| `classes` | how many it is conditioned on; 0 for none |
+| `spaces` | of `z`, `w`, `w+`, `s` |
+| `style_size` | length of S: the channels of all `layers` |
+| `layers` | `[{"name": "b4.conv1", "channels": 160, "ws": 0}, ...]`, coarse to fine, the order of S |
+| `sha256`, `size_bytes` | of `weights.safetensors` |
+| `precision` | `float16` or `float32`, of the stored weights; computing is float32 |
+| `licence`, `source`, `description` | text for people; an unknown licence says `unknown` |
+| `images_seen` | how many pictures its training showed it, null if unknown |
+| `training` | free notes on the training |
+| `metrics` | name -> number, such as a Fréchet distance |
+| `statistics` | how `statistics.safetensors` was made: `samples`, `seed`, `total_std` |
+| `provenance` | of an imported file: `format`, `sha256`, `size_bytes`, `notes` |
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+CARD = "card.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class About(_Record):
+    """What a person or a trainer knows of a model; the rest of the card follows from the weights."""
+
+    name: Name
+    licence: str = "unknown"
+    source: str = ""
+    description: str = ""
+    images_seen: int | None = None
+    training: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    provenance: dict[str, Any] = {}
+
+
+class Layer(_Record):
+    """One layer of the synthesis network: how many channels its style scales, and which w it takes."""
+
+    name: str
+    channels: int
+    ws: int
+
+
+class Card(About):
+    """Everything in `card.json`; see the module's table."""
+
+    family: Literal["stylegan2"]
+    architecture: dict[str, Any]
+    resolution: int
+    channels: int
+    z_dim: int
+    w_dim: int
+    num_ws: int
+    classes: int
+    spaces: tuple[str, ...]
+    style_size: int
+    layers: tuple[Layer, ...]
+    sha256: str
+    size_bytes: int
+    precision: Literal["float16", "float32"]
+    statistics: dict[str, Any]
+
+
+def read_card(folder: Path) -> Card:
+    """The card in a model folder.
+
+    Raises:
+        ValueError: if it is not right (pydantic's, which names the fields).
+        FileNotFoundError: if it is not there.
+    """
+    return Card.model_validate_json((folder / CARD).read_text())
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write `card.json` in one step: a folder with a card is a complete model."""
+    part = folder / f"{CARD}.part"
+    part.write_text(card.model_dump_json(indent=1) + "\n")
+    part.replace(folder / CARD)

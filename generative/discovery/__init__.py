@@ -1,0 +1,1 @@
+"""Directions found in weights, samples, labels or text. One method a file."""

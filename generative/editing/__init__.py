@@ -1,0 +1,1 @@
+"""Edits of latents: what directions are, how they are stored and applied."""
