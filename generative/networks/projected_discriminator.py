@@ -1,0 +1,106 @@
+"""The projected discriminator, from "Projected GANs Converge Faster" (Sauer et al., 2021).
+
+Pictures are judged through the frozen stages of a feature network. Random projections, frozen too, mix the
+channels of each stage (1x1) and then the stages from coarse to fine (3x3), so that no part of the features
+can be ignored. Each scale has a head of its own with spectral normalisation (Miyato et al., 2018); one more
+small critic looks at the pixels, for what the features cannot see.
+
+Axis letters: N batch, C channels, H W pixels.
+"""
+
+from itertools import pairwise
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from generative.networks.feature_network import FeatureNetwork
+
+PROJECTED = (32, 48, 64, 96)  # channels after mixing, fine to coarse
+HEAD = 96  # widest layer of a head
+
+
+class Projection(nn.Module):
+    """Features of four scales, randomly mixed; has no trainable parameter."""
+
+    def __init__(self, features: FeatureNetwork) -> None:
+        super().__init__()
+        self.features = features
+        self.channels = PROJECTED
+        self.mix_channels = nn.ModuleList(
+            nn.Conv2d(i, o, 1) for i, o in zip(features.record.channels, PROJECTED, strict=True)
+        )
+        self.mix_scales = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 3, padding=1) for fine, coarse in pairwise(PROJECTED)
+        )
+        for layer in [*self.mix_channels, *self.mix_scales]:
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: the statistics of the feature network are frozen."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> (N, C, H / 2^i, W / 2^i) for i = 1 to 4."""
+        maps = [mix(m) for mix, m in zip(self.mix_channels, self.features(images), strict=True)]
+        mixed = [maps[-1]]
+        for layer, finer in zip(reversed(self.mix_scales), reversed(maps[:-1]), strict=True):
+            coarse = F.interpolate(mixed[-1], scale_factor=2.0, mode="bilinear", align_corners=False)
+            mixed.append((layer(coarse) + finer) * 0.5**0.5)
+        return mixed[::-1]
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Module:
+    return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
+
+
+def scale_head(channels: int, resolution: int) -> nn.Sequential:
+    """(N, channels, resolution, resolution) -> logits (N, 1, 1, 1)."""
+    layers: list[nn.Module] = []
+    while resolution > 4:
+        wider = min(2 * channels, HEAD)
+        layers += [_conv(channels, wider, 4, 2, 1), nn.LeakyReLU(0.2)]
+        channels, resolution = wider, resolution // 2
+    layers += [_conv(channels, HEAD, 3, 1, 1), nn.LeakyReLU(0.2), _conv(HEAD, 1, resolution)]
+    return nn.Sequential(*layers)
+
+
+def pixel_critic() -> nn.Sequential:
+    """(N, 3, H, W) -> a logit for every patch, (N, 1, H / 4, W / 4)."""
+    return nn.Sequential(
+        _conv(3, 32, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        _conv(32, 64, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        _conv(64, HEAD, 3, 1, 1),
+        nn.LeakyReLU(0.2),
+        _conv(HEAD, 1, 3, 1, 1),
+    )
+
+
+class ProjectedDiscriminator(nn.Module):
+    """A logit from each scale and one from the pixels."""
+
+    def __init__(self, features: FeatureNetwork) -> None:
+        super().__init__()
+        self.projection = Projection(features)
+        resolution = features.record.resolution
+        self.heads = nn.ModuleList(
+            scale_head(c, resolution >> i) for i, c in enumerate(self.projection.channels, start=1)
+        )
+        self.pixels = pixel_critic()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (N, 3, H, W) in [-1, 1] -> logits (N, 5), high for real.
+
+        In training mode each call takes a power-iteration step in every spectral norm, so give it real and
+        false pictures in one batch.
+        """
+        logits = [head(m).flatten(1) for head, m in zip(self.heads, self.projection(images), strict=True)]
+        logits.append(self.pixels(images).flatten(1).mean(dim=1, keepdim=True))
+        return torch.cat(logits, dim=1)

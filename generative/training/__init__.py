@@ -1,0 +1,2 @@
+"""Training of the built-in model: render a data set, learn features on it, train a generator against them,
+ship."""

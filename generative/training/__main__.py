@@ -1,0 +1,191 @@
+"""Train the built-in model from nothing: `python -m generative.training --help`.
+
+render    portraits with their factors, into RUN/dataset
+features  the feature network, on those pictures, into RUN/features
+gan       the generator, into RUN/NAME; resumes by itself, stops cleanly on Ctrl-C and SIGTERM
+score     Fréchet distance of a generator to unseen pictures, beside two controls
+ship      the averaged generator as a model folder with card, statistics and pictures
+"""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from generative.networks.feature_network import FeatureNetwork
+from generative.training import loop
+from generative.training.config import TrainingConfig
+from generative.training.dataset import DatasetRecord, Portraits, render_dataset
+from generative.training.features import FeatureProgress, FeatureTraining, train_features
+from generative.training.score import Reference, load_average
+from generative.training.ship import ship
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+console = Console()
+
+Run = Annotated[Path, typer.Option("--run", help="folder of the whole run")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores")]
+
+
+@app.command()
+def render(
+    run: Run = Path("runs/portraits"),
+    count: Annotated[int, typer.Option(help="pictures")] = 50_000,
+    size: Annotated[int, typer.Option(help="pixels along an edge")] = 64,
+    seed: int = 1,
+    threads: Threads = 0,
+) -> None:
+    """Render portraits, or the rest of an interrupted rendering."""
+    _use(threads)
+    with _bar("rendering") as (bar, task):
+        record = DatasetRecord(resolution=size, count=count, seed=seed)
+        render_dataset(run / "dataset", record, lambda done: bar.update(task, completed=done, total=count))
+
+
+@app.command()
+def features(
+    run: Run = Path("runs/portraits"),
+    epochs: float = 4.0,
+    held_out: Annotated[int, typer.Option(help="pictures kept for measuring")] = 5_000,
+    threads: Threads = 0,
+) -> None:
+    """Train the feature network and print what it scores on unseen pictures."""
+    _use(threads)
+    with _bar("features") as (bar, task):
+
+        def report(p: FeatureProgress) -> None:
+            note = f"rebuild {p.reconstruction:.3f}, factors {p.readout:.3f}"
+            bar.update(task, completed=p.step, total=p.steps, note=note)
+
+        network = train_features(Portraits(run / "dataset", held_out), FeatureTraining(epochs=epochs), report)
+    network.save(run / "features")
+    console.print(_scores(network))
+
+
+@app.command()
+def gan(
+    run: Run = Path("runs/portraits"),
+    name: Annotated[str, typer.Option(help="folder of this training in the run")] = "gan",
+    set_: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the config")] = [],  # noqa: B006
+    discriminator: Annotated[str, typer.Option(help="projected or plain")] = "projected",
+    resume: Annotated[bool, typer.Option(help="go on from the checkpoint in the folder")] = True,
+    threads: Threads = 0,
+) -> None:
+    """Train a generator. All settings: `generative/training/config.py`."""
+    _use(threads)
+    folder = run / name
+    if not resume and (folder / loop.CHECKPOINT).exists():
+        raise typer.BadParameter(f"{folder} holds a checkpoint; take another --name, or resume it")
+    config = _config(run, folder, discriminator, set_)
+    stopped = _on_stop_signal()
+    with _bar("training") as (bar, task):
+
+        def report(p: loop.Progress) -> None:
+            losses = f"G {p.generator:.2f}, D {p.discriminator:.2f}"
+            note = f"{p.images_per_s} images/s, {losses}, p {p.probability:.2f}"
+            bar.update(task, completed=p.images, total=p.total, note=note)
+            if stopped():
+                raise loop.StopTraining
+
+        loop.train(config, folder, report)
+
+
+@app.command()
+def score(
+    checkpoint: Annotated[list[Path], typer.Argument(help="checkpoint.pt of a training")],
+    run: Run = Path("runs/portraits"),
+    count: Annotated[int, typer.Option(help="samples, and unseen pictures")] = 5_000,
+    threads: Threads = 0,
+) -> None:
+    """Fréchet distances in the run's feature network; smaller is better."""
+    _use(threads)
+    network = FeatureNetwork.load(run / "features")
+    reference = Reference(network, Portraits(run / "dataset", held_out=count))
+    table = Table("pictures", "Fréchet distance")
+    table.add_row("renders (the floor)", f"{reference.floor():.4f}")
+    table.add_row("renders with 5 % noise", f"{reference.noisy():.4f}")
+    for path in checkpoint:
+        generator = load_average(path)
+        table.add_row(str(path), f"{reference.distance(generator):.4f}")
+    console.print(table)
+
+
+@app.command("ship")
+def ship_model(
+    out: Annotated[Path, typer.Option(help="model folder")] = Path("model_repo/portraits"),
+    run: Run = Path("runs/portraits"),
+    name: str = "gan",
+    threads: Threads = 0,
+) -> None:
+    """Write the model folder that the service loads."""
+    _use(threads)
+    ship(run, run / name / loop.CHECKPOINT, out)
+    console.print(f"wrote {out}")
+
+
+def _use(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _config(run: Path, folder: Path, discriminator: str, settings: list[str]) -> TrainingConfig:
+    """The config of the folder if it has one, else defaults; then what the command line says."""
+    values: dict[str, Any] = {"dataset": run / "dataset", "features": run / "features"}
+    values["discriminator"] = discriminator
+    values["loss"] = "hinge" if discriminator == "projected" else "logistic"
+    if (folder / loop.CONFIG).exists():
+        values |= TrainingConfig.model_validate_json((folder / loop.CONFIG).read_text()).model_dump()
+    for setting in settings:
+        field, _, value = setting.partition("=")
+        values[field] = None if value == "none" else value
+    return TrainingConfig.model_validate(values)
+
+
+def _on_stop_signal() -> Callable[[], bool]:
+    """A function that tells if SIGTERM or SIGINT has come."""
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+    return lambda: bool(came)
+
+
+class _bar:
+    """A progress bar with a note; entering gives the bar and its task."""
+
+    def __init__(self, title: str) -> None:
+        columns = (
+            BarColumn(),
+            "{task.completed}/{task.total}",
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar, self.title = Progress(TextColumn(title), *columns, console=console), title
+
+    def __enter__(self) -> tuple[Progress, Any]:
+        self.bar.start()
+        return self.bar, self.bar.add_task(self.title, total=None, note="")
+
+    def __exit__(self, *_error: object) -> None:
+        self.bar.stop()
+
+
+def _scores(network: FeatureNetwork) -> Table:
+    table = Table("factor", "kind", "R² or accuracy")
+    for r in network.record.readouts:
+        table.add_row(r.name, r.kind, "" if r.score is None else f"{r.score:.4f}")
+    return table
+
+
+if __name__ == "__main__":
+    app()

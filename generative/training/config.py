@@ -1,0 +1,87 @@
+"""Settings of a training run. They are written to `config.json` in the run folder, and read from there to
+resume."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from generative.networks.stylegan2 import StyleGAN2Config
+
+
+class TrainingConfig(BaseModel):
+    """One training of a generator. Counts are in images shown to the discriminator as real."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Path
+    features: Path | None = None  # folder of the feature network, for the projected discriminator
+    init: Path | None = (
+        None  # checkpoint whose generator is the start, for finishing with another discriminator
+    )
+    discriminator: Literal["projected", "plain"] = "projected"
+    loss: Literal["hinge", "logistic"] = "hinge"
+
+    images: int = Field(1_000_000, gt=0)
+    batch: int = Field(32, gt=0)
+    generator_lr: float = Field(2e-3, gt=0)
+    discriminator_lr: float = Field(1e-3, gt=0)
+    decay_images: int = Field(0, ge=0)  # over the last so many images both rates fall to a tenth
+    beta1: float = 0.0
+    beta2: float = 0.99
+    ema_images: int = Field(5_000, gt=0)  # half-life of the averaged generator
+    ema_rampup: float = Field(0.05, gt=0)  # half-life is at most this part of the images seen
+
+    mixing: float = Field(0.5, ge=0, le=1)  # probability that a picture takes two w
+    r1_gamma: float = Field(1.0, ge=0)  # plain discriminator only; 0 turns it off
+    r1_every: int = Field(16, gt=0)
+    path_weight: float = Field(0.0, ge=0)
+    path_every: int = Field(8, gt=0)
+    path_decay: float = 0.01
+    ada_target: float | None = 0.6  # None: no augmentation
+    ada_ramp: int = Field(100_000, gt=0)
+    ada_every: int = Field(4, gt=0)
+
+    channel_base: int = 2048
+    channel_max: int = 160
+    z_dim: int = 128
+    w_dim: int = 128
+    mapping_layers: int = 4
+
+    held_out: int = Field(5_000, ge=0)  # pictures kept from training, for measuring
+    bfloat16: bool = True
+    compile: bool = False  # slow to start, and not faster on every CPU
+    seed: int = 0
+    log_every: int = Field(50, gt=0)  # steps
+    grid_every_s: float = Field(240.0, gt=0)
+    checkpoint_every_s: float = Field(150.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.discriminator == "projected" and self.features is None:
+            raise ValueError("the projected discriminator needs the folder of a feature network")
+        if self.compile and self.path_weight:
+            raise ValueError("path length regularisation needs second derivatives, which compiled code lacks")
+        return self
+
+    def generator(self, resolution: int) -> StyleGAN2Config:
+        return StyleGAN2Config(
+            img_resolution=resolution,
+            z_dim=self.z_dim,
+            w_dim=self.w_dim,
+            mapping_layers=self.mapping_layers,
+            channel_base=self.channel_base,
+            channel_max=self.channel_max,
+        )
+
+    def average_beta(self, images: int) -> float:
+        """How much of the average stays in a step, after `images`: half of it is left after the half-life."""
+        half_life = min(self.ema_images, self.ema_rampup * images)
+        return 0.5 ** (self.batch / max(half_life, 1e-8))
+
+    def rate(self, images: int) -> float:
+        """Factor on both learning rates after `images`: 1, then falling linearly to a tenth at the end."""
+        if not self.decay_images:
+            return 1.0
+        left = (self.images - images) / self.decay_images
+        return min(1.0, max(0.1, left))

@@ -1,0 +1,47 @@
+"""Pictures of what a generator paints: a grid of fixed samples, and a walk through W."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from generative.networks.stylegan2 import Generator
+from generative.pixels import to_uint8
+from generative.spaces import broadcast, sample_z, truncate
+
+ROWS, COLUMNS = 4, 8
+
+
+@torch.no_grad()
+def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0) -> Tensor:
+    """(3, ROWS * H, COLUMNS * W): pictures of the seeds from `seed` on."""
+    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim)
+    return tile(generator(z, psi=psi), COLUMNS)
+
+
+@torch.no_grad()
+def walk(generator: Generator, seeds: tuple[int, ...], steps: int, psi: float = 0.7) -> Tensor:
+    """(3, rows * H, steps * W): a row from each seed to the next, straight through W."""
+    w = truncate(generator.map(sample_z(seeds, generator.z_dim)), generator.mapping.w_avg, psi)
+    t = torch.linspace(0, 1, steps)[:, None]
+    ws = torch.cat([a.lerp(b, t) for a, b in pairwise(w)])
+    return tile(generator.synthesize(broadcast(ws, generator.num_ws)), steps)
+
+
+def tile(images: Tensor, columns: int) -> Tensor:
+    """(N, C, H, W) -> (C, N / columns * H, columns * W), row by row."""
+    N, C, H, W = images.shape
+    rows = images.reshape(N // columns, columns, C, H, W)
+    return rows.permute(2, 0, 3, 1, 4).reshape(C, N // columns * H, columns * W)
+
+
+def write_png(path: Path, image: Tensor, scale: int = 1) -> None:
+    """image: (3, H, W) in [-1, 1], clamped; every pixel becomes `scale` x `scale`."""
+    picture = Image.fromarray(to_uint8(image[None])[0].contiguous().numpy())
+    size = (picture.width * scale, picture.height * scale)
+    encoded = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST).save(encoded, "PNG", optimize=True)
+    path.write_bytes(encoded.getvalue())

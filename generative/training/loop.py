@@ -1,0 +1,283 @@
+"""The training loop of a generator: steps, averaged weights, checkpoints that resume to the bit, sample
+grids, a log.
+
+A run folder holds `config.json`, `checkpoint.pt` (everything that the next step depends on), `log.jsonl` and
+`grids/<images>.png`. Progress and stopping go through one callback.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from generative.networks.feature_network import FeatureNetwork
+from generative.networks.projected_discriminator import ProjectedDiscriminator
+from generative.networks.stylegan2 import Generator
+from generative.networks.stylegan2_discriminator import Discriminator, DiscriminatorConfig
+from generative.training.atomic import write_tensors, write_text
+from generative.training.augment import AdaptiveStrength, augment
+from generative.training.config import TrainingConfig
+from generative.training.dataset import Portraits
+from generative.training.grid import sample_grid, write_png
+from generative.training.losses import discriminator_loss, generator_loss, mix, path_lengths, r1_penalty
+
+CHECKPOINT, CONFIG, LOG, GRIDS = "checkpoint.pt", "config.json", "log.jsonl", "grids"
+
+
+class StopTraining(Exception):
+    """Raised by a callback to save and leave."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Means since the last report."""
+
+    images: int  # seen in all
+    total: int
+    seconds: float  # since this process began to train
+    images_per_s: float
+    generator: float
+    discriminator: float
+    sign: float  # of the discriminator on real pictures: 0 unsure, 1 always right
+    probability: float  # of each augmentation
+
+
+Callback = Callable[[Progress], None]
+
+
+class Trainer:
+    """Networks, optimisers and counters of a run, and the step that moves them."""
+
+    def __init__(self, config: TrainingConfig, portraits: Portraits) -> None:
+        self.config, self.portraits = config, portraits
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.generator = Generator(config.generator(portraits.resolution))
+            self.discriminator = _discriminator(config, portraits.resolution)
+        for network in (self.generator, self.discriminator):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.init is not None:
+            self.generator.load_state_dict(torch.load(config.init, weights_only=True)["average"])
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        if config.compile:
+            self.generator.synthesis.compile()
+        self.generator_optimizer = _adam(self.generator, config.generator_lr, config)
+        self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_lr, config)
+        self.rng = torch.Generator().manual_seed(config.seed)
+        self.strength = AdaptiveStrength(config.ada_target, config.ada_ramp)
+        self.path_mean, self.sign = 0.0, 0.0
+        self.images, self.steps = 0, 0
+
+    def step(self) -> tuple[Tensor, Tensor]:
+        """One step of the discriminator and one of the generator; returns their losses."""
+        self._set_rates()
+        discriminator = self._step_discriminator()
+        generator = self._step_generator()
+        self.steps += 1
+        self.images += self.config.batch
+        if self.steps % self.config.ada_every == 0:
+            self.sign = self.strength.adjust()
+        self._update_average()
+        return generator, discriminator
+
+    def _step_discriminator(self) -> Tensor:
+        real = self._real()
+        with torch.no_grad():
+            fake = self._augment(self._paint())
+        self.discriminator.requires_grad_(True)
+        if isinstance(self.discriminator, ProjectedDiscriminator):
+            self.discriminator.projection.requires_grad_(False)
+        with self._autocast():
+            logits = self.discriminator(torch.cat([fake, real])).float()
+        fake_logits, real_logits = logits.split(self.config.batch)
+        loss = discriminator_loss(fake_logits, real_logits, self.config.loss)
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        if self._due(self.config.r1_every) and self.config.r1_gamma and self.config.discriminator == "plain":
+            self._regularize_discriminator()
+        self.discriminator_optimizer.step()
+        self.strength.observe(real_logits)
+        return loss.detach()
+
+    def _regularize_discriminator(self) -> None:
+        """Lazy R1: rarely, and so much stronger. In float32: second derivatives are small."""
+        real = self._real().requires_grad_(True)
+        penalty = r1_penalty(self.discriminator(real), real)
+        (self.config.r1_gamma * self.config.r1_every * penalty).backward()
+
+    def _step_generator(self) -> Tensor:
+        self.discriminator.requires_grad_(False)
+        fake = self._augment(self._paint())
+        with self._autocast():
+            logits = self.discriminator(fake).float()
+        loss = generator_loss(logits, self.config.loss)
+        self.generator_optimizer.zero_grad()
+        loss.backward()
+        if self.config.path_weight and self._due(self.config.path_every):
+            self._regularize_generator()
+        self.generator_optimizer.step()
+        return loss.detach()
+
+    def _regularize_generator(self) -> None:
+        """Lazy path length regularisation on half a batch: equal steps in W move the picture equally far."""
+        ws = self._ws(max(1, self.config.batch // 2))
+        images = self.generator.synthesize(ws, noise="random", rng=self.rng)
+        lengths = path_lengths(images, ws, self.rng)
+        self.path_mean += self.config.path_decay * (lengths.detach().mean().item() - self.path_mean)
+        penalty = (lengths - self.path_mean).square().mean()
+        (self.config.path_weight * self.config.path_every * penalty).backward()
+
+    def _due(self, every: int) -> bool:
+        return self.steps % every == 0
+
+    def _ws(self, n: int) -> Tensor:
+        """(n, num_ws, w_dim), some of two styles; moves the mean of w."""
+        z = torch.randn(2 * n, self.generator.z_dim, generator=self.rng)
+        w, other = self.generator.map(z).split(n)
+        self.generator.mapping.update_average(w.detach())
+        return mix(w, other, self.generator.num_ws, self.config.mixing, self.rng)
+
+    def _paint(self) -> Tensor:
+        """A batch of new pictures, (N, 3, H, W) float32."""
+        with self._autocast():
+            return self.generator.synthesize(
+                self._ws(self.config.batch), noise="random", rng=self.rng
+            ).float()
+
+    def _real(self) -> Tensor:
+        return self._augment(self.portraits.batch(self.config.batch, self.rng)[0])
+
+    def _augment(self, images: Tensor) -> Tensor:
+        return augment(images, self.strength.probability, self.rng)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16)
+
+    def _set_rates(self) -> None:
+        factor = self.config.rate(self.images)
+        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_lr * factor
+        self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_lr * factor
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        beta = self.config.average_beta(self.images)
+        for mean, weight in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            mean.lerp_(weight, 1 - beta)
+        for copied, buffer in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            copied.copy_(buffer)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "rng": self.rng.get_state(),
+            "strength": asdict(self.strength),
+            "path_mean": self.path_mean,
+            "images": self.images,
+            "steps": self.steps,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.average.load_state_dict(state["average"])
+        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self.rng.set_state(state["rng"])
+        self.strength = AdaptiveStrength(**state["strength"])
+        self.path_mean, self.images, self.steps = state["path_mean"], state["images"], state["steps"]
+
+
+def _discriminator(config: TrainingConfig, resolution: int) -> nn.Module:
+    if config.discriminator == "projected":
+        assert config.features is not None  # checked by the config
+        return ProjectedDiscriminator(FeatureNetwork.load(config.features))
+    return Discriminator(
+        DiscriminatorConfig(
+            img_resolution=resolution, channel_base=config.channel_base, channel_max=config.channel_max
+        )
+    )
+
+
+def _adam(network: nn.Module, rate: float, config: TrainingConfig) -> torch.optim.Adam:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return torch.optim.Adam(parameters, rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
+
+
+def train(config: TrainingConfig, run_dir: Path, callback: Callback | None = None) -> Trainer:
+    """Train until `config.images`, resuming what `run_dir` holds.
+
+    Args:
+        callback: called every `config.log_every` steps; raise `StopTraining` from it to save and leave.
+    """
+    (run_dir / GRIDS).mkdir(parents=True, exist_ok=True)
+    write_text(run_dir / CONFIG, config.model_dump_json(indent=1))
+    trainer = Trainer(config, Portraits(config.dataset, config.held_out))
+    if (run_dir / CHECKPOINT).exists():
+        trainer.load(torch.load(run_dir / CHECKPOINT, weights_only=True))
+    try:
+        _run(trainer, run_dir, callback)
+    except StopTraining:
+        pass
+    write_tensors(run_dir / CHECKPOINT, trainer.state())
+    return trainer
+
+
+def _run(trainer: Trainer, run_dir: Path, callback: Callback | None) -> None:
+    config = trainer.config
+    begin = saved = painted = time.monotonic()
+    report = Report(trainer, begin)
+    while trainer.images < config.images:
+        report.add(*trainer.step())
+        now = time.monotonic()
+        if now - painted > config.grid_every_s:
+            write_png(run_dir / GRIDS / f"{trainer.images:08d}.png", sample_grid(trainer.average))
+            painted = now
+        if now - saved > config.checkpoint_every_s:
+            write_tensors(run_dir / CHECKPOINT, trainer.state())
+            saved = now
+        if trainer.steps % config.log_every == 0:
+            trainer.portraits.refresh()
+            progress = report.take()
+            with (run_dir / LOG).open("a") as log:
+                log.write(json.dumps(asdict(progress)) + "\n")
+            if callback is not None:
+                callback(progress)
+
+
+class Report:
+    """Sums of losses between two lines of the log."""
+
+    def __init__(self, trainer: Trainer, begin: float) -> None:
+        self.trainer, self.begin, self.last, self.images = trainer, begin, begin, trainer.images
+        self.losses: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, generator: Tensor, discriminator: Tensor) -> None:
+        self.losses.append((generator, discriminator))
+
+    def take(self) -> Progress:
+        now, trainer = time.monotonic(), self.trainer
+        generator, discriminator = torch.tensor(self.losses).mean(dim=0).tolist()
+        progress = Progress(
+            images=trainer.images,
+            total=trainer.config.images,
+            seconds=round(now - self.begin, 1),
+            images_per_s=round((trainer.images - self.images) / (now - self.last), 1),
+            generator=round(generator, 4),
+            discriminator=round(discriminator, 4),
+            sign=round(trainer.sign, 3),
+            probability=round(trainer.strength.probability, 4),
+        )
+        self.last, self.images, self.losses = now, trainer.images, []
+        return progress

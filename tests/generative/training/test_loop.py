@@ -1,0 +1,129 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from generative.training import loop
+from generative.training.config import TrainingConfig
+from generative.training.dataset import Portraits
+
+
+def stop_after(images: int) -> loop.Callback:
+    def callback(progress: loop.Progress) -> None:
+        if progress.images >= images:
+            raise loop.StopTraining
+
+    return callback
+
+
+def assert_same(a: object, b: object) -> None:
+    if isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor) and torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert isinstance(b, dict) and a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        assert isinstance(b, list) and len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+def plain(config: TrainingConfig) -> TrainingConfig:
+    changes = {
+        "discriminator": "plain",
+        "loss": "logistic",
+        "path_weight": 1.0,
+        "path_every": 2,
+        "r1_every": 2,
+    }
+    return config.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("kind", ["projected", "plain"])
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
+    config: TrainingConfig, tmp_path: Path, kind: str
+) -> None:
+    config = plain(config) if kind == "plain" else config
+
+    whole = loop.train(config, tmp_path / "whole")
+    loop.train(config, tmp_path / "parts", stop_after(4))
+    resumed = loop.train(config, tmp_path / "parts")
+
+    assert whole.images == resumed.images == 12
+    assert whole.strength.probability > 0
+    assert_same(whole.state(), resumed.state())
+
+
+def test_a_stopped_run_leaves_a_checkpoint_and_a_log(config: TrainingConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "run", stop_after(8))
+
+    state = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / loop.LOG).read_text().splitlines()]
+    assert state["images"] == 8
+    assert [line["images"] for line in lines] == [4, 8]
+    assert TrainingConfig.model_validate_json((tmp_path / "run" / loop.CONFIG).read_text()) == config
+
+
+def test_a_step_moves_both_networks_and_leaves_the_features_alone(config: TrainingConfig) -> None:
+    trainer = loop.Trainer(config, Portraits(config.dataset, config.held_out))
+    before = {n: t.clone() for n, t in trainer.state()["discriminator"].items()}
+    generator = {n: t.clone() for n, t in trainer.state()["generator"].items()}
+
+    trainer.step()
+
+    after = trainer.state()
+    frozen = [n for n in before if n.startswith("projection.")]
+    assert frozen and all(torch.equal(before[n], after["discriminator"][n]) for n in frozen)
+    heads = [n for n in before if n.endswith("original")]
+    assert heads and all(not torch.equal(before[n], after["discriminator"][n]) for n in heads)
+    assert any(not torch.equal(generator[n], after["generator"][n]) for n in generator)
+
+
+def test_the_generator_can_start_from_the_average_of_another_run(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    first = loop.train(config, tmp_path / "first")
+    second = plain(config).model_copy(update={"init": tmp_path / "first" / loop.CHECKPOINT})
+
+    trainer = loop.Trainer(second, Portraits(config.dataset, config.held_out))
+
+    assert_same(first.state()["average"], trainer.state()["generator"])
+
+
+def test_path_lengths_and_compiled_code_are_not_combined(config: TrainingConfig) -> None:
+    with pytest.raises(ValueError, match="second derivatives"):
+        TrainingConfig.model_validate(config.model_dump() | {"compile": True, "path_weight": 1.0})
+
+
+def test_an_unknown_setting_is_refused(config: TrainingConfig) -> None:
+    with pytest.raises(ValueError, match="learning_rate"):
+        TrainingConfig.model_validate(config.model_dump() | {"learning_rate": 1.0})
+
+
+def test_half_of_the_average_is_left_after_the_half_life(config: TrainingConfig) -> None:
+    config = config.model_copy(update={"batch": 10, "ema_images": 100, "ema_rampup": 0.5})
+    assert config.average_beta(1_000) ** 10 == pytest.approx(0.5)  # 10 steps of 10 images are one half-life
+    assert config.average_beta(40) ** 2 == pytest.approx(0.5)  # early on, half of the 40 images seen
+    assert config.average_beta(0) == 0  # at first the average is the generator
+
+
+def test_the_average_follows_the_generator_by_the_written_rule(config: TrainingConfig) -> None:
+    trainer = loop.Trainer(config, Portraits(config.dataset, config.held_out))
+    name = "synthesis.b4.conv1.weight"
+    expected = trainer.generator.state_dict()[name].clone()
+    for _ in range(3):
+        trainer.step()
+        beta = config.average_beta(trainer.images)
+        expected = beta * expected + (1 - beta) * trainer.generator.state_dict()[name]
+
+    assert torch.allclose(trainer.average.state_dict()[name], expected, atol=1e-6)
+    assert torch.equal(trainer.average.mapping.w_avg, trainer.generator.mapping.w_avg)
+
+
+def test_rates_fall_to_a_tenth_at_the_end(config: TrainingConfig) -> None:
+    config = config.model_copy(update={"images": 100, "decay_images": 50})
+    assert [config.rate(n) for n in (0, 50, 75, 100)] == pytest.approx([1.0, 1.0, 0.5, 0.1])
