@@ -1,0 +1,1 @@
+"""The gateway: check, record, queue, answer. It runs without torch."""

@@ -1,0 +1,160 @@
+"""What routes may ask for. Each alias is the whole declaration of a dependency."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
+from jobs.catalog import Catalog
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from api.body import json_body
+from api.cursors import Cursors
+from api.metrics import Metrics
+from api.pictures import Decoder
+from api.problems import HttpProblem, invalid
+from api.sending import Sender
+from api.submission import Desk
+from api.views import Views
+from api.watch import Streams
+from jobs.blobs import BlobStore
+from jobs.errors import NotFound
+from jobs.live import LiveEvents
+from jobs.settings import DEFAULT_TENANT, Settings
+from jobs.store import JobStore
+
+REPEATABLE = ("status",)  # the parameters that may be there twice, meaning either
+MAX_WAIT_S = 60
+_JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+_IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+def _state(name: str) -> Any:
+    def read(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(read)
+
+
+Store = Annotated[JobStore, _state("store")]
+Send = Annotated[Sender, _state("sender")]
+Submit = Annotated[Desk, _state("desk")]
+Blobs = Annotated[BlobStore, _state("blobs")]
+Live = Annotated[LiveEvents, _state("live")]
+Models = Annotated[Catalog, _state("catalog")]
+Config = Annotated[Settings, _state("settings")]
+Measures = Annotated[Metrics, _state("metrics")]
+Shown = Annotated[Views, _state("views")]
+Pages = Annotated[Cursors, _state("cursors")]
+Pictures = Annotated[Decoder, _state("decoder")]
+Followers = Annotated[Streams, _state("streams")]
+JsonBody = Annotated[bytes, Depends(json_body)]
+
+
+def tenant() -> str:
+    """Until there are keys, everything belongs to one tenant."""
+    return DEFAULT_TENANT
+
+
+Tenant = Annotated[str, Depends(tenant)]
+
+
+def job_id(job_id: str) -> str:
+    """An id in the path. What cannot be one is simply not there."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise NotFound("There is no such job.")
+    return job_id
+
+
+def image_id(image_id: str) -> str:
+    if not _IMAGE_ID.fullmatch(image_id):
+        raise NotFound("There is no such image.")
+    return image_id
+
+
+JobIdInPath = Annotated[str, Depends(job_id)]
+ImageIdInPath = Annotated[str, Depends(image_id)]
+
+
+def idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise HttpProblem("bad_header", "Idempotency-Key must have 1 to 255 printable ASCII characters.")
+    return key
+
+
+def preferred_wait_s(request: Request) -> int:
+    """`n` of `Prefer: wait=n`, at most 60; a preference that is not understood is none (RFC 7240)."""
+    found = _WAIT.search(",".join(request.headers.getlist("prefer")))
+    return min(int(found[1]), MAX_WAIT_S) if found else 0
+
+
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+PreferredWait = Annotated[int, Depends(preferred_wait_s)]
+
+
+def _plain_integer(value: Any) -> int:
+    """Digits and nothing else: no sign, blank, underscore or other script."""
+    if not isinstance(value, str) or not re.fullmatch(r"0|[1-9][0-9]{0,15}", value):
+        raise PydanticCustomError("int_parsing", "must be a whole number, written in digits")
+    return int(value)
+
+
+Sha256 = Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$", description="Of the file as sent.")]
+PlainInt = Annotated[int, BeforeValidator(_plain_integer)]
+WaitSeconds = Annotated[PlainInt, Field(ge=0, le=MAX_WAIT_S)]
+
+
+def strict_query(request: Request) -> None:
+    """Refuses parameters that the route does not know, and ones that are there twice."""
+    known = _query_names(request.scope["route"].dependant)
+    prefixes = tuple(name.removesuffix("<key>") for name in known if name.endswith("<key>"))
+    seen: set[str] = set()
+    errors = []
+    for name, _ in request.query_params.multi_items():
+        if name not in known and not (prefixes and name.startswith(prefixes)):
+            errors.append(_query_error(name, "this address takes no such parameter", "extra_forbidden"))
+        elif name in seen and name not in REPEATABLE:
+            errors.append(_query_error(name, "is there twice", "repeated"))
+        seen.add(name)
+    if errors:
+        raise invalid(errors)
+
+
+def _query_error(name: str, message: str, kind: str) -> dict[str, Any]:
+    return {"loc": ("query", name), "msg": message, "type": kind}
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    names = {field.alias for field in dependant.query_params}
+    return names.union(*(_query_names(child) for child in dependant.dependencies))
+
+
+def produces(*media_types: str) -> Callable[[Request], None]:
+    """Dependency: 406 if the caller accepts none of `media_types`."""
+
+    def check(request: Request) -> None:
+        accepted = request.headers.get("accept", "*/*")
+        if not any(_accepts(accepted, media) for media in media_types):
+            raise HttpProblem("not_acceptable", f"This address answers with {' or '.join(media_types)}.")
+
+    return check
+
+
+def _accepts(accepted: str, media: str) -> bool:
+    for part in accepted.lower().split(","):
+        wanted, *parameters = (piece.strip() for piece in part.split(";"))
+        refused = any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+        if wanted in ("*/*", media, media.split("/")[0] + "/*") and not refused:
+            return True
+    return not accepted.strip()
+
+
+async def stream_slot(streams: Followers, metrics: Measures) -> AsyncIterator[None]:
+    """Held for as long as the answer is being sent."""
+    with streams.slot(), metrics.streams.track_inprogress():
+        yield

@@ -1,0 +1,81 @@
+"""What the gateway measures, in Prometheus' format: its requests, and the queue as the database has it.
+
+Metric names and labels are listed here and nowhere else. Labels never hold what a caller sends: a route is
+its template, a method one of the known ones.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jobs.errors import Transient
+from jobs.lanes import LANES
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Measured(Protocol):
+    """What the queue's collector asks; `jobs.store.JobStore` is one."""
+
+    def depths(self) -> dict[str, int]: ...
+    def oldest_queued_s(self) -> float: ...
+    def running(self) -> int: ...
+
+
+class Metrics:
+    """One gateway's registry."""
+
+    def __init__(self, store: Measured) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(QueueCollector(store))
+        self._requests = Histogram(
+            "ganserve_http_request_seconds",
+            "Time from the first byte of a request to the last of its answer.",
+            ("method", "route", "status"),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.submitted = Counter(
+            "ganserve_jobs_submitted", "Jobs accepted.", ("kind", "priority"), registry=self.registry
+        )
+        self.streams = Gauge(
+            "ganserve_http_streams", "Event streams and long polls that are open.", registry=self.registry
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        known = method if method in METHODS else "other"
+        self._requests.labels(known, route, str(status)).observe(seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class QueueCollector(Collector):
+    """Depth and age of the queue, read from the database at each scrape."""
+
+    def __init__(self, store: Measured) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("ganserve_queue_jobs", "Jobs that wait, by lane.", labels=("lane",))
+        oldest = GaugeMetricFamily("ganserve_queue_oldest_seconds", "How long the oldest job has waited.")
+        running = GaugeMetricFamily("ganserve_jobs_running", "Jobs that a worker holds.")
+        try:
+            depths = self._store.depths()
+            for lane in LANES:
+                depth.add_metric((lane,), depths.get(lane, 0))
+            oldest.add_metric((), self._store.oldest_queued_s())
+            running.add_metric((), self._store.running())
+        except Transient:
+            logger.warning("the queue could not be measured: the database did not answer")
+        yield from (depth, oldest, running)
+
+    def describe(self) -> list[Metric]:
+        return []  # registering must not ask the database

@@ -1,0 +1,111 @@
+"""The OpenAPI document: what FastAPI derives from the routes, plus what they read by hand.
+
+`python -m api.openapi > docs/openapi.json` refreshes the committed file, which a test compares.
+"""
+
+import json
+import sys
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from jobs.schemas import JobView, Problem, submit_adapter
+
+REF = "#/components/schemas/{model}"
+VERSION = "1"  # of the contract: it changes by addition only
+ABOUT = """Deep generative models over HTTP: generate pictures, invert and edit them, by job.
+
+Errors are problem documents (RFC 9457) with a stable `code`; `/errors/{code}` tells what each means."""
+
+DATE_TIME = {"type": "string", "format": "date-time"}
+
+_EXTRA_SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    "SubmitRequest": submit_adapter,
+    "JobView": TypeAdapter(JobView),
+    "Problem": TypeAdapter(Problem),
+}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": REF.format(model=name)}
+
+
+def _binary(*media_types: str) -> dict[str, Any]:
+    return {media: {"schema": {"type": "string", "format": "binary"}} for media in media_types}
+
+
+def _upload(*media_types: str, **fields: str) -> dict[str, Any]:
+    """A request body: the file raw, or multipart with a part called `file`."""
+    properties = {"file": {"type": "string", "format": "binary"}} | {
+        name: {"type": "string", "description": about} for name, about in fields.items()
+    }
+    form = {"schema": {"type": "object", "required": ["file"], "properties": properties}}
+    return {"required": True, "content": _binary(*media_types) | {"multipart/form-data": form}}
+
+
+def _header(name: str, about: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": about}
+
+
+_KEY = _header("Idempotency-Key", "Up to 255 characters; within 24 h the same request gives the same job.")
+_HASH = "sha256 of the file as sent, in hex; another one is refused."
+
+SUBMIT: dict[str, Any] = {
+    "parameters": [_KEY, _header("Prefer", "`wait=n`: answer when the job has ended, or after n ≤ 60 s.")],
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("SubmitRequest")}}},
+}
+WAITED: dict[int | str, dict[str, Any]] = {200: {"model": JobView, "description": "It ended in time."}}
+IMAGE_UPLOAD: dict[str, Any] = {
+    "requestBody": _upload("image/png", "image/jpeg", "image/webp", "application/octet-stream", sha256=_HASH)
+}
+CHECKPOINT_UPLOAD: dict[str, Any] = {
+    "parameters": [_KEY],
+    "requestBody": _upload(
+        "application/octet-stream",
+        name="Name of the model to be.",
+        licence="Licence of the weights.",
+        sha256=_HASH,
+    ),
+}
+EVENTS: dict[str, Any] = {"parameters": [_header("Last-Event-ID", "Go on after this `seq`.")]}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem document.",
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+}
+
+
+def binary(about: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers with a file."""
+    return {200: {"description": about, "content": _binary(*media_types)}}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The whole document, without a word of where this gateway runs."""
+    made = get_openapi(title="ganserve", version=VERSION, description=ABOUT, routes=app.routes)
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    for name, adapter in _EXTRA_SCHEMAS.items():
+        mode: Any = "validation" if name == "SubmitRequest" else "serialization"
+        schema = adapter.json_schema(ref_template=REF, mode=mode)
+        schemas |= schema.pop("$defs", {})
+        schemas[name] = schema
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own; ours are problems
+        schemas.pop(name, None)
+    for path in made["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    return made
+
+
+def main() -> None:
+    from api.app import describe
+
+    json.dump(document(describe()), sys.stdout, indent=1, sort_keys=True, ensure_ascii=False)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""What can be asked for: models and their directions; and importing more of them."""
+
+import re
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api import openapi
+from api.deps import (
+    Blobs,
+    Config,
+    IdempotencyKey,
+    Models,
+    Send,
+    Sha256,
+    Shown,
+    Store,
+    Submit,
+    Tenant,
+    produces,
+)
+from api.files import headers_of, not_modified, unchanged
+from api.problems import HttpProblem, invalid
+from api.uploads import Upload, check_hash, received
+from jobs.blobs import upload_key
+from jobs.cards import Card, Direction
+from jobs.errors import BadCheckpoint, Conflict, NotFound, UnknownModel
+from jobs.schemas import ImportInput, ImportRequest, JobView, Kind, Name, Strict, Text
+from jobs.store import JobRow
+
+router = APIRouter(tags=["models"])
+answers_json = Depends(produces("application/json"))
+SAMPLES = "samples.png"
+HOURLY = "private, max-age=3600"
+
+_CHECKPOINT = re.compile(
+    rb"PK\x03\x04|\x80[\x02-\x05]|.{8}\{",  # zip (torch), pickle, safetensors
+    re.DOTALL,
+)
+_UNSAID = ("", "application/octet-stream", "application/zip", "application/x-zip-compressed")
+
+
+class ModelUrls(BaseModel):
+    self: str
+    directions: str
+    samples: str
+
+
+class ModelView(Card):
+    """A model's card, as it was written, and where to go on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    urls: ModelUrls
+
+
+class ModelList(BaseModel):
+    data: list[ModelView] = Field(description="By name; without their directions.")
+
+
+class ImportForm(Strict):
+    """What goes with an uploaded checkpoint, as query parameters or fields of the form."""
+
+    name: Name
+    licence: Text | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class DirectionList(BaseModel):
+    data: list[Direction]
+
+
+def _view(card: Card, config: Config) -> ModelView:
+    here = f"{config.public_url}/v1/models/{card.name}"
+    urls = ModelUrls(self=here, directions=f"{here}/directions", samples=f"{here}/{SAMPLES}")
+    return ModelView.model_validate(card.model_dump() | {"urls": urls})
+
+
+def known_model(name: str, tenant: Tenant, catalog: Models) -> Card:
+    """The card of a model in the path. Raises NotFound."""
+    try:
+        return catalog.get(tenant, name)
+    except UnknownModel as error:
+        raise NotFound(str(error)) from None
+
+
+ModelInPath = Annotated[Card, Depends(known_model)]
+
+
+@router.get("/v1/models", response_model=ModelList, dependencies=[answers_json])
+def list_models(tenant: Tenant, catalog: Models, config: Config) -> dict[str, Any]:
+    """The models that can be asked for."""
+    cards = (card.model_copy(update={"directions": ()}) for card in catalog.list(tenant))
+    return {"data": [_view(card, config) for card in cards]}
+
+
+@router.get("/v1/models/{name}", response_model=ModelView, dependencies=[answers_json])
+def read_model(card: ModelInPath, config: Config) -> ModelView:
+    """A model's card: family, resolution, spaces, classes, directions, licence, hash, metrics."""
+    return _view(card, config)
+
+
+@router.get("/v1/models/{name}/directions", response_model=DirectionList, dependencies=[answers_json])
+def list_directions(card: ModelInPath) -> dict[str, Any]:
+    """The directions that `edit` knows for this model, with their space, layers and unit."""
+    return {"data": card.directions}
+
+
+@router.get(
+    f"/v1/models/{{name}}/{SAMPLES}",
+    response_class=Response,
+    dependencies=[Depends(produces("image/png"))],
+    responses=openapi.binary("A grid of samples.", "image/png"),
+)
+def read_samples(
+    request: Request,
+    card: ModelInPath,
+    tenant: Tenant,
+    store: Store,
+    catalog: Models,
+    blobs: Blobs,
+    config: Config,
+) -> Response:
+    """What the model makes, at a glance."""
+    if unchanged(request, card.sha256):
+        return not_modified(card.sha256, HOURLY)
+    if catalog.ships(card.name):
+        path = config.model_repo / card.name / SAMPLES
+        picture = path.read_bytes() if path.is_file() else None
+    else:
+        key = store.get_model(tenant, card.name).prefix + SAMPLES
+        picture = blobs.read(key) if blobs.exists(key) else None
+    if picture is None:
+        raise NotFound("The model has no samples.")
+    return Response(picture, headers=headers_of(card.sha256, HOURLY), media_type="image/png")
+
+
+@router.post(
+    "/v1/models",
+    status_code=202,
+    response_model=JobView,
+    dependencies=[answers_json],
+    openapi_extra=openapi.CHECKPOINT_UPLOAD,
+)
+async def import_model(
+    request: Request,
+    tenant: Tenant,
+    blobs: Blobs,
+    catalog: Models,
+    desk: Submit,
+    sender: Send,
+    views: Shown,
+    config: Config,
+    key: IdempotencyKey,
+    name: Annotated[str | None, Query(description="Name of the model to be.")] = None,
+    licence: Annotated[str | None, Query(description="Licence of the weights.")] = None,
+    sha256: Sha256 = None,
+) -> Response:
+    """Upload a checkpoint (.pkl, .pt, .safetensors), raw or as the part `file` of a form, and import it.
+
+    The answer is a job; when it has succeeded, the model can be asked for by its name.
+    """
+
+    def keep(upload: Upload) -> tuple[JobRow, bool]:
+        in_query = {"name": name, "licence": licence, "sha256": sha256}
+        form = _form({k: v for k, v in in_query.items() if v is not None} | upload.fields)
+        check_hash(upload, form.sha256)
+        _refuse_shipped(form, catalog)
+        _refuse_by_content(upload)
+        asked = ImportInput(
+            upload=upload_key(tenant, upload.sha256), sha256=upload.sha256, licence=form.licence
+        )
+        blobs.write(asked.upload, upload.path, media_type="application/octet-stream")
+        return desk.record(tenant, ImportRequest(kind=Kind.IMPORT, model=form.name, input=asked), key)
+
+    folder = config.work_dir / "uploads"
+    async with received(request, limit=config.max_checkpoint_bytes, folder=folder) as upload:
+        row, created = await to_thread.run_sync(keep, upload)
+    if created:
+        sender.send(row)
+    view = await to_thread.run_sync(views.job, row)
+    headers = {"Location": views.location(row.id)}
+    return Response(view.model_dump_json(), 202, headers, media_type="application/json")
+
+
+def _form(given: dict[str, str]) -> ImportForm:
+    try:
+        return ImportForm.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error.errors(include_input=False)) from None
+
+
+def _refuse_shipped(form: ImportForm, catalog: Models) -> None:
+    """Raises Conflict for a name that no import can have.
+
+    Whether another imported model has it is for the job to find: the same model may be imported twice.
+    """
+    if catalog.ships(form.name):
+        raise Conflict(f"The model {form.name!r} comes with the service.", code="name_taken")
+
+
+def _refuse_by_content(upload: Upload) -> None:
+    if upload.media_type not in _UNSAID:
+        raise HttpProblem("unsupported_media_type", "Send the checkpoint as application/octet-stream.")
+    if upload.size == 0:
+        raise BadCheckpoint("The file is empty.")
+    with upload.path.open("rb") as file:
+        head = file.read(16)
+    if not _CHECKPOINT.match(head):
+        raise HttpProblem("unsupported_media_type", "This is no torch, pickle or safetensors file.")

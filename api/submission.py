@@ -1,0 +1,83 @@
+"""From a caller's JSON to a recorded job: parse, check against the model and what it refers to, record."""
+
+import hashlib
+from dataclasses import dataclass
+
+from jobs.catalog import Catalog
+from pydantic import ValidationError
+
+from api.body import parse_json
+from api.metrics import Metrics
+from api.problems import invalid
+from jobs.errors import NotFound, UnknownArtifact, UnknownImage
+from jobs.schemas import ArtifactRef, InvertRequest, JobRequest, Source, submit_adapter
+from jobs.settings import Settings
+from jobs.store import JobRow, JobStore
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where jobs are handed in. Its methods block."""
+
+    store: JobStore
+    catalog: Catalog
+    metrics: Metrics
+    settings: Settings
+
+    def submit(self, tenant: str, raw: bytes, key: str | None) -> tuple[JobRow, bool]:
+        """The job in `raw` and True; or, for a key that was used with the same job, that job and False."""
+        request = parse(raw)
+        self._check(tenant, request)
+        return self.record(tenant, request, key)
+
+    def record(self, tenant: str, request: JobRequest, key: str | None) -> tuple[JobRow, bool]:
+        """Write the row. Raises QueueFull and IdempotencyKeyReused."""
+        body_hash = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
+        row, created = self.store.submit(
+            tenant, request, idempotency_key=key, body_hash=body_hash, max_queued=self.settings.max_queued
+        )
+        if created:
+            self.metrics.submitted.labels(row.kind, row.priority.value).inc()
+        return row, created
+
+    def _check(self, tenant: str, request: JobRequest) -> None:
+        self.catalog.check(request, self.catalog.get(tenant, request.model))
+        source = None if isinstance(request, InvertRequest) else getattr(request.input, "source", None)
+        images = getattr(request.input if source is None else source, "images", None)
+        for image in images or ():
+            self._check_image(tenant, image)
+        if isinstance(source, Source) and source.artifact is not None:
+            self._check_artifact(tenant, source.artifact)
+
+    def _check_image(self, tenant: str, image: str) -> None:
+        try:
+            self.store.get_image(tenant, image)
+        except NotFound:
+            raise UnknownImage(f"There is no image {image}; POST /v1/images uploads one.") from None
+
+    def _check_artifact(self, tenant: str, wanted: ArtifactRef) -> None:
+        try:
+            row = self.store.get(tenant, wanted.job)
+        except NotFound:
+            raise UnknownArtifact(f"There is no job {wanted.job}.") from None
+        found = next((output for output in row.outputs if output.name == wanted.name), None)
+        if found is None:
+            raise UnknownArtifact(f"The job {wanted.job} ({row.status}) has no output {wanted.name}.")
+        if found.gone:
+            raise UnknownArtifact(f"The output {wanted.name} was removed when its retention ended.")
+
+
+def parse(raw: bytes) -> JobRequest:
+    """The request in `raw`. Raises a 400 or 422 problem."""
+    given = parse_json(raw)
+    try:
+        return submit_adapter.validate_json(raw)
+    except ValidationError as error:
+        kind = given.get("kind")
+        errors = [e | {"loc": _without_tag(e["loc"], kind)} for e in error.errors(include_input=False)]
+        raise invalid(errors) from None
+
+
+def _without_tag(loc: tuple[int | str, ...], kind: object) -> tuple[int | str, ...]:
+    """Pydantic puts the union's branch first, which is nothing that the caller wrote."""
+    return loc[1:] if loc and loc[0] == kind else loc

@@ -1,0 +1,135 @@
+"""Following one job: durable transitions from the database, live events between them.
+
+The database is the truth and is asked at least every `poll_s`; live events (progress, previews, and the hint
+that something durable changed) only make it sooner, and may be missing altogether.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from api.problems import HttpProblem
+from jobs.errors import NotFound, Transient
+from jobs.live import LiveEvents
+from jobs.schemas import Status
+from jobs.store import EventRow, JobRow, JobStore
+
+POLL_S = 0.5
+EPHEMERAL = ("progress", "preview")
+
+
+class Streams:
+    """How many callers may follow jobs at a time in this process."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.open = limit, 0
+
+    @property
+    def full(self) -> bool:
+        return self.open >= self.limit
+
+    @contextlib.contextmanager
+    def slot(self) -> Any:
+        """Raises 429 `too_many_streams` when all are taken."""
+        if self.full:
+            detail = f"{self.limit} streams are open already."
+            raise HttpProblem("too_many_streams", detail, headers={"Retry-After": "5"})
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
+class Mailbox:
+    """The latest live event of each sort; a reader that is slow skips the ones between."""
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._filled = asyncio.Event()
+
+    def put(self, event: dict[str, Any]) -> None:
+        self._latest[event.get("type"), event.get("index")] = event
+        self._filled.set()
+
+    async def take(self, seconds: float) -> list[dict[str, Any]]:
+        """What has come, waiting at most `seconds` for something."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._filled.wait()
+        events = list(self._latest.values())
+        self._latest.clear()
+        self._filled.clear()
+        return events
+
+
+@contextlib.asynccontextmanager
+async def mailbox(live: LiveEvents, job_id: str) -> AsyncIterator[Mailbox]:
+    """A mailbox that is filled while the block runs."""
+    box = Mailbox()
+
+    async def fill() -> None:
+        async for event in live.subscribe(job_id):
+            box.put(event)
+
+    task = asyncio.create_task(fill())
+    try:
+        yield box
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until_changed(
+    store: JobStore, live: LiveEvents, tenant: str, job_id: str, *, after_seq: int | None, wait_s: float
+) -> JobRow:
+    """The job as soon as its `seq` exceeds `after_seq` (None: as soon as it is terminal), or after `wait_s`.
+
+    A terminal job returns at once. Raises NotFound.
+    """
+    deadline = time.monotonic() + wait_s
+    row = await run_in_threadpool(store.get, tenant, job_id)
+    async with mailbox(live, job_id) as box:
+        while not (row.terminal or (after_seq is not None and row.seq > after_seq)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            await box.take(min(left, POLL_S))
+            with contextlib.suppress(Transient):
+                if await run_in_threadpool(store.seq, tenant, job_id) != row.seq:
+                    row = await run_in_threadpool(store.get, tenant, job_id)
+    return row
+
+
+async def follow(
+    store: JobStore, live: LiveEvents, tenant: str, job_id: str, *, after_seq: int
+) -> AsyncIterator[EventRow | dict[str, Any]]:
+    """Every transition after `after_seq` in order, and live events as they come; ends after a terminal one.
+
+    Ends as well when the job is deleted. While the database is out of reach it waits.
+    """
+    async with mailbox(live, job_id) as box:
+        status = (await run_in_threadpool(store.get, tenant, job_id)).status
+        seq, asked_at = after_seq, 0.0
+        pending: list[dict[str, Any]] = []
+        while True:
+            if not pending or status is not Status.RUNNING or time.monotonic() - asked_at > POLL_S:
+                asked_at = time.monotonic()
+                try:
+                    for event in await run_in_threadpool(store.events, tenant, job_id, seq):
+                        yield event
+                        seq, status = event.seq, Status(event.body["status"])
+                except Transient:
+                    pass
+                except NotFound:
+                    return
+                if status.terminal:
+                    return
+            for live_event in pending:
+                yield live_event
+            pending = [e for e in await box.take(POLL_S) if e.get("type") in EPHEMERAL]
