@@ -76,10 +76,12 @@ def _convert(options: argparse.Namespace) -> str:
 
 def _describe(imported: Imported) -> str:
     parameters = sum(value.numel() for value in imported.state_dict.values())
-    config = dataclasses.asdict(imported.config)
-    return json.dumps(
-        {**imported.provenance, "family": "stylegan2", "parameters": parameters, "architecture": config}
-    )
+    facts = {
+        "family": "stylegan2",
+        "parameters": parameters,
+        "architecture": dataclasses.asdict(imported.config),
+    }
+    return json.dumps(imported.provenance | facts)
 
 
 def _refuse(code: str, detail: str) -> int:

@@ -67,6 +67,6 @@ def w_statistics(w: Tensor) -> WStatistics:
 
 
 def fix_signs(rows: Tensor) -> Tensor:
-    """Rows (K, dim) with the sign that makes the largest entry of each positive: eigenvectors have no sign."""
+    """Rows (K, dim), each with its largest entry made positive: eigenvectors have no sign."""
     largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))
     return rows * torch.where(largest < 0, -1.0, 1.0).to(rows.dtype)

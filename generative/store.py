@@ -46,14 +46,8 @@ def save_model(folder: Path, generator: Generator, about: About, *, half: bool =
     folder.mkdir(parents=True, exist_ok=True)
     statistics = w_statistics(sample_w(generator))
     _save_weights(folder / WEIGHTS, generator, half)
-    save_file(
-        {
-            field.name: getattr(statistics, field.name).contiguous()
-            for field in dataclasses.fields(statistics)
-        },
-        folder / STATISTICS,
-        metadata={"format": "pt"},
-    )
+    moments = {f.name: getattr(statistics, f.name).contiguous() for f in dataclasses.fields(statistics)}
+    (folder / STATISTICS).write_bytes(save(moments, metadata={"format": "pt"}))
     save_directions(folder, "sefa", "sefa", sefa_set(generator, statistics))
     card = _card(folder, generator, about, statistics, half)
     write_card(folder, card)
