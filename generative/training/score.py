@@ -31,8 +31,8 @@ class Reference:
 
     def floor(self) -> float:
         """Distance of other renders: what a perfect generator would get."""
-        other = range(self.count, min(2 * self.count, len(self.portraits) + self.count), BATCH)
-        batches = [self.portraits.rows(torch.arange(i, i + BATCH))[0] for i in other]
+        rows = torch.arange(self.count, self.count + min(self.count, len(self.portraits)))
+        batches = [self.portraits.rows(some)[0] for some in rows.split(BATCH)]
         return frechet_distance(self._embed(batches), self.features)
 
     def noisy(self, seed: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""From a run folder to a model folder: the averaged generator, its card and pictures, and the feature network."""
+"""From a run folder to a model folder: the averaged generator with card and pictures, the feature network."""
 
 import copy
 from pathlib import Path
