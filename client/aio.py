@@ -41,7 +41,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def submit(
-        self, request: Request | Mapping[str, Any], *, wait_s: float = 0, idempotency_key: str | None = None
+        self, request: Request | Mapping[str, Any], *, wait_s: int = 0, idempotency_key: str | None = None
     ) -> JobView:
         """Queue a job. With `wait_s` (<= 60) the answer is the finished job if it ends in that time."""
         key = idempotency_key or str(uuid.uuid4())

@@ -38,20 +38,20 @@ class Call(Generic[T]):
     repeatable: bool = True
 
 
-def submit(request: Request | Mapping[str, Any], *, key: str, wait_s: float = 0) -> Call[JobView]:
+def submit(request: Request | Mapping[str, Any], *, key: str, wait_s: int = 0) -> Call[JobView]:
     """POST /v1/jobs. A mapping is checked against the schemas first; only what was set is sent."""
     if isinstance(request, Mapping):
         request = submit_adapter.validate_json(httpx.Request("POST", "http://x", json=request).content)
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     if wait_s:
-        headers["Prefer"] = f"wait={wait_s:g}"
+        headers["Prefer"] = f"wait={wait_s}"
     body = request.model_dump_json(exclude_unset=True).encode()
     return Call("POST", "/v1/jobs", _job, headers=headers, content=body, read_timeout_s=30 + wait_s)
 
 
-def get_job(job_id: str, *, wait_s: float = 0, after_seq: int | None = None) -> Call[JobView]:
+def get_job(job_id: str, *, wait_s: int = 0, after_seq: int | None = None) -> Call[JobView]:
     """GET /v1/jobs/{id}; with `wait_s`, answers when `seq` exceeds `after_seq`, or after that time."""
-    params = {"wait": f"{wait_s:g}"} if wait_s else {}
+    params = {"wait": str(wait_s)} if wait_s else {}
     if after_seq is not None:
         params["after_seq"] = str(after_seq)
     return Call("GET", f"/v1/jobs/{job_id}", _job, params=params, read_timeout_s=30 + wait_s)

@@ -73,7 +73,7 @@ class Demo:
         image = self.client.upload_image(picture)
         inputs = {"images": [image.id], "space": "w+", "steps": STEPS}
         job = self.job("invert", "inversion", inputs, {"latents": "w+"})
-        self.keep(job, the(job, "reconstruction", "image"), "reconstruction.png")
+        self.keep(job, the(job, "comparison"), "inversion.png")
         return job
 
     def edits(self, inverted: JobView, directions: list[str]) -> str:
@@ -85,7 +85,7 @@ class Demo:
                 "sweep": {"strengths": [-3, -2, -1, 0, 1, 2, 3]},
             }
             job = self.job("edit", f"edit {name}", inputs, {})
-            self.keep(job, the(job, "grid"), f"edit_{name}.png")
+            self.keep(job, the(job, "strip"), f"edit_{name}.png")
         return ", ".join(f"edit_{name}.png" for name in directions)
 
     def film(self) -> str:
@@ -106,9 +106,9 @@ class Demo:
         self.timed("film between three seeds", self.film)
 
 
-def the(job: JobView, *roles: str) -> Output:
-    """The first output that has one of the roles."""
-    return next(output for role in roles for output in job.outputs if output.role == role)
+def the(job: JobView, role: str) -> Output:
+    """The first output of that role."""
+    return next(output for output in job.outputs if output.role == role)
 
 
 def described(kept: list[JobView], job: JobView) -> str:

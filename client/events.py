@@ -23,7 +23,7 @@ class Event:
     type: str
     """status, progress, preview, output or end."""
     seq: int | None
-    """The job's `seq`, on durable events."""
+    """The job's `seq` at the last durable event: this one, or the one before."""
     data: dict[str, Any]
 
     def job(self) -> JobView:

@@ -5,6 +5,7 @@ returns the result. It does no input or output and does not know if its driver i
 async (`client.aio`).
 """
 
+import math
 import random
 import re
 import time
@@ -33,7 +34,7 @@ from jobs.schemas import JobView, Output, Status
 
 T = TypeVar("T")
 TRIES = 6
-LONG_POLL_S = 30.0
+LONG_POLL_S = 30
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -95,7 +96,7 @@ def finished(
         if left <= 0:
             raise StillRunning(job)
         before = time.monotonic()
-        newer = yield from sent(calls.get_job(job_id, wait_s=round(left, 1), after_seq=job.seq))
+        newer = yield from sent(calls.get_job(job_id, wait_s=math.ceil(left), after_seq=job.seq))
         if newer.seq == job.seq and time.monotonic() - before < min(left, 1.0):
             yield Pause(0.25)  # something answers at once instead of waiting: do not spin
         job = newer

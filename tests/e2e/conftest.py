@@ -72,5 +72,6 @@ def finished(client: Client, job: JobView) -> JobView:
 
 
 def inversion(image_id: str, *, steps: int, model: str = MODEL, **options: object) -> dict[str, object]:
-    inputs = {"images": [image_id], "steps": steps, "preview_every": 0, **options}
+    losses = {"pixel": 1.0, "perceptual": 0.0}  # the tiny model has no perceptual network
+    inputs = {"images": [image_id], "steps": steps, "preview_every": 0, "losses": losses, **options}
     return {"kind": "invert", "model": model, "input": inputs}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from client import Client, embedded_redis
+from client import Client
+from tests.servers import PrivateRedis
 
 ROOT = Path(__file__).parents[2]
 CELERY = ("celery", "-A", "workers.app", "worker", "-P", "threads", "--without-gossip", "--without-mingle")
@@ -53,14 +54,13 @@ class Stack:
 
     def __init__(self, folder: Path, model_repo: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.redis_folder = folder / "redis"
-        self.redis_folder.mkdir(parents=True)
-        self.redis_socket = embedded_redis.socket_path(self.redis_folder)
+        (folder / "redis").mkdir(parents=True)
+        self.redis = PrivateRedis(folder / "redis")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         place = {
             "GANSERVE_WORK_DIR": str(folder),
-            "GANSERVE_BROKER_URL": f"redis+socket://{self.redis_socket}",
+            "GANSERVE_BROKER_URL": self.redis.url,
             "GANSERVE_URL_SECRET": "only for tests, of 32 characters at least",
             "GANSERVE_MODEL_REPO": str(model_repo),
             "GANSERVE_PORT": str(port),
@@ -74,37 +74,25 @@ class Stack:
 
     def start(self) -> None:
         """Everything but a worker."""
-        self.start_redis()
+        self.redis.start()
         subprocess.run([sys.executable, "-m", "jobs.migrate"], env=self.environment, cwd=ROOT, check=True)
         self._spawn("reaper", [sys.executable, "-m", "jobs.reaper"])
         self.start_gateway()
 
     def start_gateway(self) -> None:
         self._spawn("gateway", [sys.executable, "-m", "api.main"])
-        assert eventually(self.is_ready, 60), self.log("gateway")
+        self._await("gateway", self.is_ready, 60)
 
     def restart_gateway(self) -> None:
         self.kill("gateway")
         self.start_gateway()
-
-    def start_redis(self) -> None:
-        binary = embedded_redis.find_binary()
-        self._spawn("redis", embedded_redis.command(binary, self.redis_folder, self.redis_socket))
-        assert eventually(lambda: embedded_redis.answers(self.redis_socket)), self.log("redis")
-
-    def lose_redis(self) -> None:
-        """Kill it and everything that it wrote, and start an empty one."""
-        self.kill("redis")
-        for path in sorted(self.redis_folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        self.start_redis()
 
     def add_worker(self) -> str:
         """Start a worker and wait until it takes work; its name."""
         self._made += 1
         name = f"worker{self._made}"
         self._spawn(name, [sys.executable, "-m", *CELERY, "-c", "16", "-n", f"{name}@%h", "-l", "INFO"])
-        assert eventually(lambda: b" ready." in self.log_path(name).read_bytes(), 90), self.log(name)
+        self._await(name, lambda: b" ready." in self.log_path(name).read_bytes(), 90)
         return name
 
     def workers(self) -> list[str]:
@@ -141,12 +129,19 @@ class Stack:
         for process in self.processes.values():
             process.wait()
         self.processes.clear()
+        self.redis.kill()
 
     def log_path(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
     def log(self, name: str) -> str:
         return self.log_path(name).read_text(errors="replace")[-4000:]
+
+    def _await(self, name: str, condition: Callable[[], object], within_s: float) -> None:
+        """Until `condition`; fails with the end of the log, at once if the process has died."""
+        process = self.processes[name]
+        eventually(lambda: condition() or process.poll() is not None, within_s)
+        assert condition(), f"{name} (exit code {process.poll()}):\n{self.log(name)}"
 
     def _spawn(self, name: str, command: list[str]) -> None:
         with self.log_path(name).open("ab") as log:
@@ -162,7 +157,9 @@ class Stack:
                 del self.processes[name]
         for name in self.workers()[1:]:
             self.kill(name)
-        if "redis" not in self.processes:
-            self.start_redis()
+        if self.redis.process is None:
+            self.redis.start()
+        if "gateway" not in self.processes:
+            self.start_gateway()
         if not self.workers():
             self.add_worker()

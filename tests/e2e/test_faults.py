@@ -4,7 +4,9 @@ import json
 import signal
 import time
 
+import httpx2 as httpx
 import pytest
+import redis
 
 from client.errors import ClientError
 
@@ -29,12 +31,8 @@ def running_past(client, job_id, step):
 
 def ends_once(stack, job_id):
     """Terminal transitions among the durable events of a job: exactly one."""
-    import httpx2 as httpx
-
-    with (
-        httpx.Client() as http,
-        http.sse(f"{stack.url}/v1/jobs/{job_id}/events", params={"after_seq": 0}) as source,
-    ):
+    url = f"{stack.url}/v1/jobs/{job_id}/events"
+    with httpx.Client() as http, http.sse(url, params={"after_seq": 0}) as source:
         events = [(e.event, json.loads(e.data)) for e in source]
     return [kind for kind, _ in events].count("end") == 1
 
@@ -67,7 +65,8 @@ def test_jobs_accepted_before_redis_loses_everything_all_end_once(stack, client,
     stack.send_signal(worker, signal.SIGSTOP)
     jobs = [long] + [client.submit(generation(seed)) for seed in range(8)]
 
-    stack.lose_redis()
+    stack.redis.kill()
+    stack.redis.start()  # it kept nothing
     stack.send_signal(worker, signal.SIGCONT)
 
     jobs += [client.submit(generation(seed)) for seed in range(8, 10)]
@@ -76,12 +75,12 @@ def test_jobs_accepted_before_redis_loses_everything_all_end_once(stack, client,
 
 
 def test_jobs_are_accepted_while_redis_is_down(stack, client):
-    stack.kill("redis")
+    stack.redis.kill()
 
     job = client.submit(generation(1))
     assert job.status == "queued"
 
-    stack.start_redis()
+    stack.redis.start()
     assert finished(client, job).status == "succeeded"
 
 
@@ -118,12 +117,10 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_uncharged(stack, clien
 
 
 def test_a_reset_connection_to_redis_does_not_run_a_job_twice(stack, client, image):
-    import redis
-
     job = client.submit(inversion(image, steps=STEPS))
     running_past(client, job.id, 1)
 
-    with redis.Redis(unix_socket_path=str(stack.redis_socket)) as connection:
+    with redis.Redis.from_url(stack.redis.redis_url) as connection:
         connection.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         connection.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 

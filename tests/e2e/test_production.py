@@ -7,8 +7,14 @@ from .stack import Stack, eventually
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory, model_repo, postgres_url, s3_settings):
-    environment = {"GANSERVE_DATABASE_URL": postgres_url, **s3_settings}
+def production(tmp_path_factory, model_repo, postgres, s3_server):
+    environment = {
+        "GANSERVE_DATABASE_URL": postgres.create("e2e"),
+        "GANSERVE_BLOB_URL": s3_server.blob_url,
+        "GANSERVE_S3_ENDPOINT": s3_server.endpoint,
+        "GANSERVE_S3_ACCESS_KEY": s3_server.access_key,
+        "GANSERVE_S3_SECRET_KEY": s3_server.secret_key,
+    }
     stack = Stack(tmp_path_factory.mktemp("production"), model_repo, environment)
     try:
         stack.start()
