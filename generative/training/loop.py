@@ -62,8 +62,7 @@ class Trainer:
             self.discriminator = _discriminator(config, portraits.resolution)
         for network in (self.generator, self.discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.init is not None:
-            self.generator.load_state_dict(torch.load(config.init, weights_only=True)["average"])
+        self.images_before = 0  # that the starting weights had seen, in another run
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.compile:
             self.generator.synthesis.compile()
@@ -184,6 +183,7 @@ class Trainer:
             "strength": asdict(self.strength),
             "path_mean": self.path_mean,
             "images": self.images,
+            "images_before": self.images_before,
             "steps": self.steps,
         }
 
@@ -197,6 +197,13 @@ class Trainer:
         self.rng.set_state(state["rng"])
         self.strength = AdaptiveStrength(**state["strength"])
         self.path_mean, self.images, self.steps = state["path_mean"], state["images"], state["steps"]
+        self.images_before = state["images_before"]
+
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Begin with the averaged generator of another run's `state`, whatever discriminator that had."""
+        self.generator.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
+        self.images_before = state["images"] + state["images_before"]
 
 
 def _discriminator(config: TrainingConfig, resolution: int) -> nn.Module:
@@ -226,6 +233,8 @@ def train(config: TrainingConfig, run_dir: Path, callback: Callback | None = Non
     trainer = Trainer(config, Portraits(config.dataset, config.held_out))
     if (run_dir / CHECKPOINT).exists():
         trainer.load(torch.load(run_dir / CHECKPOINT, weights_only=True))
+    elif config.init is not None:
+        trainer.start_from(torch.load(config.init, weights_only=True))
     try:
         _run(trainer, run_dir, callback)
     except StopTraining:

@@ -31,7 +31,8 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     network = FeatureNetwork.load(run / "features")
     portraits = Portraits(config.dataset, config.held_out)
     reference = Reference(network, portraits)
-    images = torch.load(checkpoint, weights_only=True)["images"]
+    state = torch.load(checkpoint, weights_only=True)
+    images = state["images"] + state["images_before"]
     about = _about(out.name, config, portraits.record, images, _metrics(reference, generator))
     card = save_model(out, generator, about, half=not half_shows(generator))
     network.save(out)

@@ -87,11 +87,13 @@ def test_the_generator_can_start_from_the_average_of_another_run(
     config: TrainingConfig, tmp_path: Path
 ) -> None:
     first = loop.train(config, tmp_path / "first")
-    second = plain(config).model_copy(update={"init": tmp_path / "first" / loop.CHECKPOINT})
+    trainer = loop.Trainer(plain(config), Portraits(config.dataset, config.held_out))
 
-    trainer = loop.Trainer(second, Portraits(config.dataset, config.held_out))
+    trainer.start_from(torch.load(tmp_path / "first" / loop.CHECKPOINT, weights_only=True))
 
     assert_same(first.state()["average"], trainer.state()["generator"])
+    assert_same(first.state()["average"], trainer.state()["average"])
+    assert trainer.images == 0 and trainer.images_before == 12
 
 
 def test_path_lengths_and_compiled_code_are_not_combined(config: TrainingConfig) -> None:
