@@ -63,9 +63,8 @@ def apply(
     """
     _check(latents, direction, layers)
     vector = direction.vector.to(latents)
-    amount = torch.as_tensor(strength, dtype=latents.dtype, device=latents.device).reshape(
-        -1, *[1] * (latents.ndim - 1)
-    )
+    amount = torch.as_tensor(strength, dtype=latents.dtype, device=latents.device)
+    amount = amount.reshape(-1, *[1] * (latents.ndim - 1))
     if direction.unit == "sigma":
         amount = amount * direction.sigma
     if direction.unit == "distance" and latents.ndim == 2:

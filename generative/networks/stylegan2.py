@@ -209,7 +209,8 @@ class SynthesisNetwork(nn.Module):
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
         """ws: (N, num_ws, w_dim) -> the input scales (N, I) of every layer."""
-        return {name: self.layer(name).affine(ws[:, i]) for name, i in self.ws_index.items()}
+        rows = [w.contiguous() for w in ws.unbind(1)]  # products round differently on other strides
+        return {name: self.layer(name).affine(rows[i]) for name, i in self.ws_index.items()}
 
     def forward(
         self,
