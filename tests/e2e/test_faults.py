@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from client.errors import ClientError
+from jobs.schemas import Status
 
 from .conftest import MODEL, finished, inversion
 from .stack import eventually
@@ -29,12 +30,15 @@ def running_past(client, job_id, step):
     assert eventually(check, 60), client.get(job_id)
 
 
-def ends_once(stack, job_id):
-    """Terminal transitions among the durable events of a job: exactly one."""
+def transitions(stack, job_id):
+    """The durable history of a job: its status at each change."""
     url = f"{stack.url}/v1/jobs/{job_id}/events"
     with httpx.Client() as http, http.sse(url, params={"after_seq": 0}) as source:
-        events = [(e.event, json.loads(e.data)) for e in source]
-    return [kind for kind, _ in events].count("end") == 1
+        return [json.loads(event.data)["status"] for event in source if event.event == "status"]
+
+
+def ended_once(stack, job_id):
+    return [Status(status).terminal for status in transitions(stack, job_id)].count(True) == 1
 
 
 def test_an_inversion_whose_worker_is_killed_goes_on_elsewhere_and_equals_an_undisturbed_one(
@@ -51,7 +55,7 @@ def test_an_inversion_whose_worker_is_killed_goes_on_elsewhere_and_equals_an_und
     ended = client.wait(job.id, timeout_s=90)
 
     assert ended.attempts == 1  # the loss is not the job's fault
-    assert ends_once(stack, job.id)
+    assert ended_once(stack, job.id)
     assert "resum" in stack.log_path(second).read_text().lower()
     assert seen > 0
     pictures = [{o.name: o.sha256 for o in j.outputs if o.role != "plot"} for j in (undisturbed, ended)]
@@ -71,7 +75,7 @@ def test_jobs_accepted_before_redis_loses_everything_all_end_once(stack, client,
 
     jobs += [client.submit(generation(seed)) for seed in range(8, 10)]
     assert [finished(client, job).status for job in jobs] == ["succeeded"] * len(jobs)
-    assert all(ends_once(stack, job.id) for job in jobs)
+    assert all(ended_once(stack, job.id) for job in jobs)
 
 
 def test_jobs_are_accepted_while_redis_is_down(stack, client):
@@ -98,7 +102,7 @@ def test_a_frozen_worker_that_wakes_publishes_nothing(stack, client, image):
 
     assert client.get(job.id).model_dump(exclude={"outputs"}) == ended.model_dump(exclude={"outputs"})
     assert [o.sha256 for o in client.get(job.id).outputs] == [o.sha256 for o in ended.outputs]
-    assert ends_once(stack, job.id)
+    assert ended_once(stack, job.id)
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_uncharged(stack, client, image):
@@ -126,7 +130,7 @@ def test_a_reset_connection_to_redis_does_not_run_a_job_twice(stack, client, ima
 
     ended = finished(client, job)
     assert ended.attempts == 1
-    assert ends_once(stack, job.id)
+    assert ended_once(stack, job.id)
 
 
 def test_a_gateway_that_is_restarted_loses_nothing_and_the_client_follows_through_it(stack, client, image):

@@ -1,0 +1,23 @@
+"""Run every benchmark in this folder, each in a process of its own; the exit code is 1 if one failed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> int:
+    """Benchmarks are the modules beside this one, in the order of their names."""
+    failed = []
+    for path in sorted(FOLDER.glob("[a-z]*.py")):
+        print(f"\n== {path.stem}", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"bench.{path.stem}"], cwd=FOLDER.parent)
+        failed += [path.stem] if done.returncode else []
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

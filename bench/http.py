@@ -1,0 +1,158 @@
+"""What the service adds to the generator: submit latency, jobs a second, pictures a second against a loop.
+
+Limits: submit p50 <= 5 ms; pictures a second through HTTP (submit to all PNGs in storage) at least 0.9 of a
+loop around the generator on the same machine in the same run. Machines are shared and noisy, so the two are
+measured by turns and their medians compared.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from client import Client
+from client.demo import service
+from client.up import ROOT
+from jobs.schemas import JobView, Status
+
+MODELS, MODEL = Path(os.environ.get("GANSERVE_MODEL_REPO", ROOT / "model_repo")), "portraits"
+POSTS = 300
+BATCH = 16
+
+
+def generation(count: int, first: int = 0) -> dict[str, object]:
+    return {
+        "kind": "generate",
+        "model": MODEL,
+        "input": {"source": {"seeds": f"{first}-{first + count - 1}"}},
+    }
+
+
+@contextlib.contextmanager
+def frozen_worker() -> Iterator[None]:
+    """Nobody takes jobs meanwhile, so that a submit is measured alone."""
+    workers = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "workers.app" in " ".join(process.cmdline())
+    ]
+    for process in workers:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in workers:
+            process.send_signal(signal.SIGCONT)
+
+
+def submit_times(url: str) -> list[float]:
+    """Seconds of each of `POSTS` submits on one connection."""
+    times = []
+    with httpx.Client(base_url=url) as http:
+        for n in range(POSTS):
+            start = time.perf_counter()
+            reply = http.post("/v1/jobs", json=generation(1, n), headers={"Idempotency-Key": f"bench-{n}"})
+            times.append(time.perf_counter() - start)
+            reply.raise_for_status()
+    return times
+
+
+def drain(client: Client) -> float:
+    """Seconds until nothing waits or runs."""
+    start = time.perf_counter()
+    while client.jobs(limit=1, status=["queued", "running"]):
+        time.sleep(0.02)
+    return time.perf_counter() - start
+
+
+def http_rate(client: Client, pictures: int) -> float:
+    """Pictures a second of jobs of 64 each, from the first submit to the last finish."""
+    start = time.perf_counter()
+    jobs = [client.submit(generation(64, n)) for n in range(0, pictures, 64)]
+    ended: list[JobView] = [client.wait(job.id) for job in jobs]
+    assert all(job.status == Status.SUCCEEDED for job in ended)
+    return pictures / (time.perf_counter() - start)
+
+
+def bare_rate() -> float:
+    """Pictures a second of the generator alone, to uint8 pixels in memory, in a process of its own."""
+    command = [sys.executable, "-m", "bench.http", "--bare"]
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def bare_loop(folder: Path, seconds: float = 5.0) -> float:
+    """Pictures a second of the loop that a notebook would have: seeds to pixels, batch by batch."""
+    import torch
+
+    from generative.pixels import to_uint8
+    from generative.spaces import broadcast, sample_z, truncate
+    from generative.store import load_model
+
+    generator, _ = load_model(folder)
+
+    def paint(first: int) -> torch.Tensor:
+        w = generator.map(sample_z(range(first, first + BATCH), generator.z_dim))
+        w = truncate(w, generator.mapping.w_avg, 0.7)
+        return to_uint8(generator.synthesize(broadcast(w, generator.num_ws)))
+
+    with torch.inference_mode():
+        paint(0)
+        start, done = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            paint(done)
+            done += BATCH
+    return done / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--bare", action="store_true", help="only the bare loop")
+    arguments = parser.parse_args()
+    if arguments.bare:
+        print(bare_loop(MODELS / MODEL))
+        return
+    console = Console()
+    with (
+        tempfile.TemporaryDirectory(prefix="ganserve-bench-") as var,
+        service(Path(var), console) as url,
+        Client(url) as client,
+    ):
+        client.wait(client.submit(generation(1)).id)  # the model is loaded now
+        with frozen_worker():
+            times = submit_times(url)
+        tiny_s = drain(client)
+        rates = []
+        for _ in range(arguments.rounds):
+            rates.append((bare_rate(), http_rate(client, arguments.pictures)))
+    console.print(report(times, tiny_s, rates))
+
+
+def report(times: list[float], tiny_s: float, rates: list[tuple[float, float]]) -> Table:
+    cuts = statistics.quantiles(times, n=100)
+    bare, http = (statistics.median(column) for column in zip(*rates, strict=True))
+    table = Table("measure", "value", "limit", box=None)
+    table.add_row("submit p50", f"{cuts[49] * 1e3:.1f} ms", "5 ms")
+    table.add_row("submit p99", f"{cuts[98] * 1e3:.1f} ms", "")
+    table.add_row("tiny jobs (one picture)", f"{POSTS / tiny_s:.0f} a second", "")
+    table.add_row("bare generator loop", f"{bare:.0f} pictures a second", "")
+    table.add_row("through HTTP, PNG in storage", f"{http:.0f} pictures a second", "")
+    table.add_row("HTTP / bare", f"{http / bare:.2f}", "0.9")
+    return table
+
+
+if __name__ == "__main__":
+    main()
