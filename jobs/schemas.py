@@ -89,7 +89,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if high < low or high > MAX_SEED:
             raise ValueError(f"a seed range goes upwards and ends at {MAX_SEED} or before")
         if len(seeds) + high - low + 1 > MAX_IMAGES:
-            raise ValueError(f"at most {MAX_IMAGES} seeds in one job")
+            raise PydanticCustomError("limit_exceeded", f"at most {MAX_IMAGES} seeds in one job")
         seeds.extend(range(low, high + 1))
     return tuple(seeds)
 

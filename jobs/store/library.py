@@ -46,9 +46,8 @@ def list_models(connection: Connection, tenant: str) -> list[ModelRow]:
 
 def _insert(connection: Connection, table: Table, tenant: str, row: ImageRow | ModelRow) -> bool:
     values = vars(row) | {"tenant": tenant, "created_at": now()}
-    return bool(
-        connection.execute(upsert(connection, table).values(values).on_conflict_do_nothing()).rowcount
-    )
+    statement = upsert(connection, table).values(values).on_conflict_do_nothing().returning(table.c.tenant)
+    return connection.execute(statement).first() is not None
 
 
 def _fields(row: Row[Any]) -> dict[str, Any]:
