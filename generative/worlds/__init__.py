@@ -1,0 +1,1 @@
+"""Worlds: renderers that know the truth about their pictures."""

@@ -1,17 +1,18 @@
 """From factors to solids: the ellipsoids that a portrait is made of, and where hair, beard and hat stop.
 
-Lengths are in world units (the default picture is 2 wide). The head frame has its origin at the middle of the head; the
-body frame turns a third as far as the head.
+Lengths are in world units (the default picture is 2 wide). The head frame has its origin at the middle of
+the head; the body frame turns a third as far as the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from generative.worlds import steady
 from generative.worlds.geometry import Camera, Frame, Vec, turned
 
 PARTS: tuple[str, ...] = (
@@ -31,9 +32,11 @@ PARTS: tuple[str, ...] = (
     "hat",
     "earrings",
 )
+"""Names of the labels of a part map. Left and right are the person's own."""
+LABELS = {name: label for label, name in enumerate(PARTS)}
 HAT_Y = 0.28
+ARM_X = 0.395
 EYE_X, EYE_Y, BROW_Y, MOUTH_Y = 0.185, 0.035, 0.185, -0.315
-LENS_RADIUS, FRAME_HALF, GLASSES_Z, ARM_X = 0.148, 0.026, 0.5, 0.395
 
 Columns = dict[str, Tensor]
 Cut = Callable[[Vec, Columns], Tensor]
@@ -43,8 +46,8 @@ Cut = Callable[[Vec, Columns], Tensor]
 class Solid:
     """An ellipsoid in the head's or the body's frame.
 
-    `cut` (optional) says where it is solid: (points in the frame, factor columns) -> bool. A cut solid shows its inside.
-    `present` (optional) is the factor that must be 1 for it to exist.
+    `cut` (optional) says where it is solid: (points in the frame, factor columns) -> bool. A cut solid
+    shows its inside. `present` (optional) is the factor that must be 1 for it to exist.
     """
 
     part: str
@@ -54,6 +57,11 @@ class Solid:
     body: bool = False
     cut: Cut | None = None
     present: Tensor | None = None
+
+    def at(self, rows: Tensor) -> Solid:
+        """The solid of the portraits `rows` alone."""
+        present = None if self.present is None else self.present[rows]
+        return replace(self, center=self.center.at(rows), radii=self.radii.at(rows), present=present)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,9 @@ class Scene:
     light: Vec
     solids: list[Solid]
 
+    def frame(self, solid: Solid) -> Frame:
+        return self.body if solid.body else self.head
+
 
 def build(columns: Columns, camera: Camera) -> Scene:
     """Place the solids of N portraits (columns of (N,) factors) before a camera."""
@@ -75,7 +86,8 @@ def build(columns: Columns, camera: Camera) -> Scene:
     head = turned(yaw, columns["pitch"], Vec(zero, zero + 0.03, zero))
     body = turned(yaw * 0.35, zero, Vec(zero, zero, zero))
     azimuth, elevation = columns["light_azimuth"], columns["light_elevation"]
-    light = Vec(azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos())
+    level = steady.cos(elevation)
+    light = Vec(steady.sin(azimuth) * level, steady.sin(elevation), steady.cos(azimuth) * level)
     solids = _face(columns) + _hair(columns) + _body(columns) + _worn(columns)
     return Scene(columns, head.seen_from(view), body.seen_from(view), view.local_direction(light), solids)
 
@@ -108,8 +120,9 @@ def _face(c: Columns) -> list[Solid]:
     for side in (-1, 1):
         cheek = _vec(w, side * 0.21 * w, -0.16 + 0.03 * smile, 0.285 + 0.02 * smile)
         solids.append(Solid("skin", "face", cheek, _vec(w, 0.16, 0.14, 0.13)))
+    for side in (-1, 1):
         ear = _vec(w, side * 0.475 * w, -0.03, -0.03)
-        solids.append(Solid("ears", "ear", ear, _vec(w, 0.055, 0.12, 0.085)))
+        solids.append(Solid("ears", "ears", ear, _vec(w, 0.055, 0.12, 0.085)))
     return solids
 
 
@@ -156,11 +169,10 @@ def _worn(c: Columns) -> list[Solid]:
     solids.append(Solid("hat", "band", _vec(w, 0, 0.29, -0.035), band, cut=_band, present=c["hat"]))
     for side in (-1, 1):
         ring = _vec(w, side * (0.475 * w + 0.06), -0.19, 0.0)
-        solids.append(Solid("earrings", "earring", ring, _vec(w, 0.05, 0.055, 0.05), present=c["earrings"]))
+        solids.append(Solid("earrings", "earrings", ring, _vec(w, 0.05, 0.055, 0.05), present=c["earrings"]))
+    for side in (-1, 1):
         arm = _vec(w, side * ARM_X, EYE_Y + 0.02, 0.27)
-        solids.append(
-            Solid("glasses", "arm", arm, _vec(w, 0.022, 0.026, 0.25), present=c["glasses"])
-        )
+        solids.append(Solid("glasses", "arms", arm, _vec(w, 0.022, 0.026, 0.25), present=c["glasses"]))
     return solids
 
 
@@ -169,7 +181,12 @@ def hairline(p: Vec, c: Columns) -> Tensor:
     center, radii = skull(c)
     u, v, w = p.minus(center).over(radii)
     # A parting on one side when the hairline is high, a straight fringe when it is low.
-    front = 0.66 - 0.36 * c["fringe"] + (1 - c["fringe"]) * (0.16 * u + 0.12 * (-(((u - 0.32) * 4.5) ** 2)).exp()) + 0.055 * c["curl"] * (u * 11).sin()
+    front = (
+        0.66
+        - 0.36 * c["fringe"]
+        + (1 - c["fringe"]) * (0.16 * u + 0.12 * steady.decay(((u - 0.32) * 4.5) ** 2))
+        + 0.055 * c["curl"] * steady.sin(u * 11)
+    )
     nape = ((0.12 - w) * 4).clamp(0, 1)
     low = 0.2 - 0.28 * grown(c) - nape * (0.95 - 0.35 * (w > -0.35) * nape)
     side = torch.minimum(0.36 - 0.12 * v.clamp(min=0) - w, v - low)
@@ -188,7 +205,7 @@ def _cap(p: Vec, c: Columns) -> Tensor:
 def _mass(p: Vec, c: Columns) -> Tensor:
     # Hair opens for face and neck: nothing of it in a tube before the ears.
     tube = (p.x / 0.4) ** 2 + ((p.y + 0.12) / 0.66) ** 2
-    wave = 0.05 * c["curl"] * (p.y * 16).sin()
+    wave = 0.05 * c["curl"] * steady.sin(p.y * 16)
     return ~((p.z > -0.02) & (tube < 1 + wave)) & _bare(p, c)
 
 

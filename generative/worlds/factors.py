@@ -1,9 +1,10 @@
 """The named factors of a portrait, and how they are drawn.
 
-A population of portraits is one matrix (N, F): a row is a person in a moment, a column is a factor of `FACTORS`.
-Factors are drawn correlated, as reality would have them: an unnamed trait moves jaw, beard, hair length, earrings and
-brows together; age brings lines, grey hair, glasses and a receding hairline; skin, hair and iris go together; a broad
-smile opens the mouth. With `independent=True` each factor keeps its own distribution and forgets the others.
+A population of portraits is one matrix (N, F): a row is a person in a moment, a column is a factor of
+`FACTORS`. Factors are drawn correlated, as reality would have them: an unnamed trait moves jaw, beard, hair
+length, nose and earrings together; age brings lines, grey hair, glasses and a receding hairline; skin,
+hair and iris go together; a broad smile opens the mouth. With `independent=True` each factor keeps its own
+distribution and forgets the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from generative.worlds.palettes import HAIR, IRIS
 class Factor:
     """One column of the factor matrix.
 
-    `low` and `high` are inclusive. A binary factor is 0 or 1; a categorical one is a whole number that indexes `values`.
+    `low` and `high` are inclusive. A binary factor is 0 or 1; a categorical one is a whole number that
+    indexes `values`.
     """
 
     name: str
@@ -52,13 +54,19 @@ FACTORS: tuple[Factor, ...] = (
     _continuous("light_elevation", 0.15, 0.9, "light above the horizon, radians; uniform"),
     _continuous("skin_tone", 0.0, 1.0, "from very fair to dark brown; uniform"),
     _categorical("hair_color", tuple(HAIR), "black and brown are common; grey comes with age"),
-    _continuous("hair_length", 0.0, 1.0, "from cropped to below the shoulders; two humps, by the hidden trait"),
+    _continuous(
+        "hair_length", 0.0, 1.0, "from cropped to below the shoulders; two humps, by the hidden trait"
+    ),
     _continuous("hair_volume", 0.0, 1.0, "from flat to full; bell-shaped"),
-    _continuous("fringe", 0.0, 1.0, "from a high hairline to a fringe above the brows; high hairlines come with age"),
+    _continuous(
+        "fringe", 0.0, 1.0, "from a high hairline to a fringe above the brows; high hairlines come with age"
+    ),
     _continuous("curl", 0.0, 1.0, "from straight to wavy; uniform"),
     _continuous("age", 0.0, 1.0, "lines on forehead, cheeks and under the eyes; more young than old"),
     _continuous("smile", -1.0, 1.0, "from sad to a broad smile; more smiles than not"),
-    _continuous("mouth_open", 0.0, 1.0, "from closed to wide open; half are nearly closed; goes with a smile"),
+    _continuous(
+        "mouth_open", 0.0, 1.0, "from closed to wide open; half are nearly closed; goes with a smile"
+    ),
     _binary("glasses", "a third wear them; more with age"),
     _binary("beard", "a quarter wear one; only with the hidden trait of a broad jaw"),
     _continuous("brow", -1.0, 1.0, "from frowning to raised; bell-shaped"),
@@ -91,7 +99,7 @@ def columns(factors: Tensor) -> dict[str, Tensor]:
 
 
 def matrix(values: Mapping[str, Tensor]) -> Tensor:
-    """Join (N,) columns by name into (N, F) float32; the inverse of `columns`. Every factor must be there, no other."""
+    """Join (N,) columns into (N, F) float32, the inverse of `columns`; refuses missing and unknown names."""
     if set(values) != set(NAMES):
         raise ValueError(f"factors missing or unknown: {sorted(set(values) ^ set(NAMES))}")
     return torch.stack([values[name].float() for name in NAMES], dim=1)
@@ -107,11 +115,14 @@ def replace(factors: Tensor, **values: float | Tensor) -> Tensor:
 
 def check(factors: Tensor) -> None:
     """Raise `ValueError` when a factor is out of its range, or not whole where it must be."""
-    for factor, column in zip(FACTORS, columns(factors).values(), strict=True):
-        if not bool(((column >= factor.low) & (column <= factor.high)).all()):
-            raise ValueError(f"{factor.name} must lie in [{factor.low}, {factor.high}]")
-        if factor.kind != "continuous" and not bool((column == column.round()).all()):
-            raise ValueError(f"{factor.name} must be a whole number")
+    columns(factors)
+    low, high = (factors.new_tensor([getattr(f, end) for f in FACTORS]) for end in ("low", "high"))
+    real = torch.tensor([f.kind == "continuous" for f in FACTORS], device=factors.device)
+    inside = ((factors >= low) & (factors <= high) & (real | (factors == factors.round()))).all(0)
+    for factor, fine in zip(FACTORS, inside.tolist(), strict=True):
+        if not fine:
+            whole = "" if factor.kind == "continuous" else "a whole number "
+            raise ValueError(f"{factor.name} must be {whole}in [{factor.low:g}, {factor.high:g}]")
 
 
 def sample(n: int, rng: torch.Generator, independent: bool = False) -> Tensor:

@@ -1,11 +1,12 @@
 """Orthographic camera, rotations and the analytic meeting of rays with ellipsoids.
 
-World axes: x to the viewer's right, y up, z towards the viewer; the picture of the default camera spans [-1, 1] in x
-and y. Camera axes are the same, turned with the camera. A ray leaves pixel (X, Y) along -z of the camera, so a point is
-known by X, Y and its camera z, which is its depth with the sign turned: larger is nearer.
+World axes: x to the viewer's right, y up, z towards the viewer; the picture of the default camera spans
+[-1, 1] in x and y. Camera axes are the same, turned with the camera. A ray leaves pixel (X, Y) along -z of
+the camera, so a point is known by X, Y and its camera z: larger is nearer. Depth is measured from a plane
+at `STAND` before the target.
 
-Everything is written per component, without matrix products or reductions, so that a picture is the same to the last bit
-whatever else is in its batch.
+Everything is written per component, without matrix products or reductions, and with the functions of
+`steady`, so that a picture is the same to the last bit whatever else is in its batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from generative.worlds import steady
+
+STAND = 4.0
+BACKDROP = 6.0
 
 
 class Vec(NamedTuple):
@@ -51,7 +57,7 @@ class Vec(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A rotation (the images of the three axes) and an origin, each (N,) or (M,) per component: local to outer."""
+    """A rotation (the images of the local axes) and an origin, in outer coordinates; (N,) a component."""
 
     ex: Vec
     ey: Vec
@@ -72,8 +78,8 @@ class Frame(NamedTuple):
 
     def seen_from(self, outer: Frame) -> Frame:
         """The same frame, in the coordinates of `outer`."""
-        axes = (outer.local_direction(axis) for axis in (self.ex, self.ey, self.ez))
-        return Frame(*axes, outer.local(self.origin))
+        ex, ey, ez = (outer.local_direction(axis) for axis in (self.ex, self.ey, self.ez))
+        return Frame(ex, ey, ez, outer.local(self.origin))
 
     def at(self, index: Tensor) -> Frame:
         return Frame(*(part.at(index) for part in self))
@@ -81,7 +87,7 @@ class Frame(NamedTuple):
 
 def turned(yaw: Tensor, pitch: Tensor, origin: Vec) -> Frame:
     """Frame pitched about its own x axis, then yawed about the vertical; (N,) angles in radians."""
-    cy, sy, cp, sp = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin()
+    cy, sy, cp, sp = steady.cos(yaw), steady.sin(yaw), steady.cos(pitch), steady.sin(pitch)
     zero = torch.zeros_like(yaw)
     return Frame(Vec(cy, zero, -sy), Vec(sy * sp, cp, cy * sp), Vec(sy * cp, -sp, cy * cp), origin)
 
@@ -90,8 +96,10 @@ def turned(yaw: Tensor, pitch: Tensor, origin: Vec) -> Frame:
 class Camera:
     """An orthographic camera that looks at `target` from a direction.
 
-    `yaw` walks around to the viewer's right and `pitch` climbs, in radians; `half_height` is half of the side of the
-    square that is seen, in world units. The picture is centred at `target`.
+    `yaw` walks around to the viewer's right and `pitch` climbs, in radians; `half_height` is half of the
+    side of the square that is seen, in world units. The picture is centred at `target`. Depths are lengths
+    along the line of sight from a plane `STAND` before the target; the backdrop hangs at `BACKDROP` and
+    turns with the camera.
     """
 
     yaw: float = 0.0
@@ -109,6 +117,34 @@ class Camera:
         origin = Vec(*(zero + c for c in self.target))
         return turned(zero + self.yaw, zero - self.pitch, origin)
 
+    def points(self, depth: Tensor) -> Tensor:
+        """World points (N, 3, H, W) that the pixel centres of a depth map (N, 1, H, W) show."""
+        n, _, height, width = depth.shape
+        frame = _cells(self.frame(depth.new_zeros(1)))
+        x = pixel_centers(width, depth).expand(n, height, width) * self.half_height
+        y = -pixel_centers(height, depth)[:, None].expand(n, height, width) * self.half_height
+        return torch.stack(frame.point(Vec(x, y, STAND - depth[:, 0])), dim=1)
+
+    def project(self, points: Tensor) -> Tensor:
+        """Column, row and depth (N, 3, H, W) of world points (N, 3, H, W).
+
+        Column and row are in [-1, 1] over the picture, right and down, as `torch.nn.functional.grid_sample`
+        has them with `align_corners=False`.
+        """
+        frame = _cells(self.frame(points.new_zeros(1)))
+        x, y, z = frame.local(Vec(*points.unbind(1)))
+        return torch.stack([x / self.half_height, -y / self.half_height, STAND - z], dim=1)
+
+
+def pixel_centers(n: int, like: Tensor) -> Tensor:
+    """Where the centres of n pixels lie in [-1, 1]: (n,)."""
+    return (torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) * (2 / n) - 1
+
+
+def _cells(frame: Frame) -> Frame:
+    """A frame of (N,) numbers as one of (N, 1, 1), to meet maps (N, H, W)."""
+    return Frame(*(Vec(*(v[:, None, None] for v in part)) for part in frame))
+
 
 class Quadric(NamedTuple):
     """What a ray needs to know of N ellipsoids: z = cz + (slope . (dX, dY) +- sqrt(a - form(dX, dY))) / a."""
@@ -123,20 +159,21 @@ class Quadric(NamedTuple):
 
 
 def quadric(frame: Frame, center: Vec, radii: Vec) -> Quadric:
-    """Ellipsoid with `center` and `radii` in a local frame whose axes and origin are in camera coordinates, (N,) each."""
+    """Ellipsoid with `center` and `radii` in a local frame, itself in camera coordinates; (N,) each."""
     axes = [axis.times(1 / r) for axis, r in zip(frame[:3], radii, strict=True)]
 
     def dot(i: int, j: int) -> Tensor:
         return axes[0][i] * axes[0][j] + axes[1][i] * axes[1][j] + axes[2][i] * axes[2][j]
 
-    # With o the offset from the centre in the camera plane and d = -z, |o + t d| = 1 in the frame scaled by 1 / radii.
+    # With o the offset from the centre in the camera plane and d = -z, |o + t d| = 1 in the frame scaled by
+    # 1 / radii.
     a, bx, by = dot(2, 2), dot(0, 2), dot(1, 2)
     xx, xy, yy = a * dot(0, 0) - bx * bx, 2 * (a * dot(0, 1) - bx * by), a * dot(1, 1) - by * by
     return Quadric(a, -bx, -by, xx, xy, yy, frame.point(center))
 
 
 def meet(q: Quadric, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Near and far camera z (N, H, W) of rays at columns x (W,) and rows y (H,); -inf where the ray misses."""
+    """Near and far camera z (N, H, W) of rays at columns x (W,) and rows y (H,); -inf where they miss."""
 
     def cell(v: Tensor) -> Tensor:
         return v[:, None, None]

@@ -1,7 +1,8 @@
-"""What is painted on a face: eyes, brows, mouth, cheeks, lines of age, stubble.
+"""What is painted on a face: eyes, brows, mouth, cheeks, lines of age; and the neckline of a shirt.
 
-Everything is drawn in the coordinates of the head, as seen from its front, with edges a little softer than a pixel. All
-tensors are flat over the pixels that show the face, (M,), so that nothing is computed where there is no face.
+Everything is drawn in the coordinates of the head, as seen from its front, with edges a little softer than
+a pixel. All tensors are flat over the pixels that show the face, (M,), so that nothing is computed where
+there is no face.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from generative.worlds.anatomy import BROW_Y, EYE_X, EYE_Y, MOUTH_Y, Columns, beard_line, hairline
+from generative.worlds.anatomy import (
+    BROW_Y,
+    EYE_X,
+    EYE_Y,
+    LABELS,
+    MOUTH_Y,
+    Columns,
+    beard_line,
+    hairline,
+)
 from generative.worlds.geometry import Vec
 
 
 class Canvas:
-    """Albedo (three of (M,), linear light), gloss (M,) and part labels (M,) that are painted over in order."""
+    """Albedo (linear light), gloss and part labels of pixels, (M,) each, that are painted over in order."""
 
     def __init__(self, color: Vec, parts: Tensor, edge: float) -> None:
         self.color = color
@@ -23,11 +33,12 @@ class Canvas:
         self.edge = edge
 
     def cover(self, distance: Tensor, soft: float = 0.0) -> Tensor:
-        """Cover (M,) in [0, 1] of a shape whose signed distance is given: 1 inside, 0 outside, soft at the edge."""
+        """Cover (M,) of a shape from its signed distance: 1 inside, 0 outside, soft at the edge."""
         return (0.5 - distance / max(self.edge, soft)).clamp_(0, 1)
 
     def paint(self, cover: Tensor, color: tuple[float, float, float] | Vec, part: int | None = None) -> None:
-        self.color = Vec(*(a + (b - a) * cover for a, b in zip(self.color, color, strict=True)))
+        (r, g, b), (new_r, new_g, new_b) = self.color, color
+        self.color = Vec(r + (new_r - r) * cover, g + (new_g - g) * cover, b + (new_b - b) * cover)
         if part is not None:
             self.parts.masked_fill_(cover > 0.5, part)
 
@@ -35,22 +46,22 @@ class Canvas:
         self.color = Vec(*(a * (1 + (f - 1) * cover) for a, f in zip(self.color, factor, strict=True)))
 
 
-def face(canvas: Canvas, p: Vec, c: Columns, iris: Vec, hair: Vec, labels: dict[str, int]) -> None:
-    """Paint all features at points `p` in the head frame; `iris` and `hair` are colours (M,) per component."""
+def face(canvas: Canvas, p: Vec, c: Columns, iris: Vec, hair: Vec) -> None:
+    """Paint all features at points `p` of the head frame; `iris` and `hair` are colours, (M,) a component."""
     front = (p.z > 0.05).float()
     _complexion(canvas, p, c, front)
     _age(canvas, p, c, front)
-    _mouth(canvas, p, c, front, labels["mouth"])
-    for side, label in ((-1, labels["right eye"]), (1, labels["left eye"])):
+    _mouth(canvas, p, c, front, LABELS["mouth"])
+    for side, label in ((-1, LABELS["right eye"]), (1, LABELS["left eye"])):
         _eye(canvas, p, c, front, side, iris, label)
-    _brows(canvas, p, c, front, hair, labels["brows"])
+    _brows(canvas, p, c, front, hair, LABELS["brows"])
     # Soft shade under hair and around the beard, where it rises above the skin
     near = (1 + hairline(p, c) * 5).clamp(0, 1)
     canvas.tint(near, (0.62, 0.5, 0.46))
     beard = beard_line(p, c)
     canvas.tint((1 + beard * 14).clamp(0, 1) * c["beard"] * front, (0.72, 0.62, 0.58))
     # Cheeks may rise through the beard: they wear it too
-    canvas.paint(canvas.cover(-beard) * c["beard"], hair.times(0.9), labels["beard"])
+    canvas.paint(canvas.cover(-beard) * c["beard"], hair.times(0.9), LABELS["beard"])
 
 
 def _complexion(canvas: Canvas, p: Vec, c: Columns, front: Tensor) -> None:
@@ -91,7 +102,9 @@ def _mouth(canvas: Canvas, p: Vec, c: Columns, front: Tensor, label: int) -> Non
     gap_top, gap_low = 0.022 * opening, -0.105 * opening
     lip = 0.03
     outside = (u.abs() - 1) * half
-    lips = torch.maximum(torch.maximum(y - (gap_top + lip) * arch, (gap_low - lip * 1.25) * arch - y), outside)
+    lips = torch.maximum(
+        torch.maximum(y - (gap_top + lip) * arch, (gap_low - lip * 1.25) * arch - y), outside
+    )
     cover = canvas.cover(lips) * front
     skin = canvas.color
     lip_color = Vec(skin.x * 0.62 + 0.10, skin.y * 0.38 + 0.015, skin.z * 0.40 + 0.02)
@@ -144,3 +157,21 @@ def _brows(canvas: Canvas, p: Vec, c: Columns, front: Tensor, hair: Vec, label: 
     cover = canvas.cover(torch.maximum((p.y - line).abs() - thick, u.abs() * 0.13 - 0.13)) * front
     dark = Vec(*(0.55 * h for h in hair))
     canvas.paint(cover * 0.92, dark, label)
+
+
+def neckline(canvas: Canvas, p: Vec, c: Columns, skin: Vec) -> None:
+    """A round neck with a knitted rim, or an open shirt collar with two flaps."""
+    front = (p.z > -0.15).float()
+    shirt = canvas.color
+    ring = ((p.x / 0.235) ** 2 + ((p.y + 0.66) / 0.13) ** 2).sqrt() - 1
+    round_neck, collar = front * (1 - c["collar"]), front * c["collar"]
+    rim = Vec(*(0.55 * s + 0.02 for s in shirt))
+    canvas.paint(canvas.cover(ring * 0.2 - 0.055) * round_neck, rim)
+    canvas.paint(canvas.cover(ring * 0.2) * round_neck, skin, LABELS["neck"])
+    ax = p.x.abs()
+    opening = ax - 0.55 * (p.y + 0.93)
+    flap = torch.maximum(opening - 0.15, -(p.y + 0.92) + 0.35 * ax - 0.06)
+    light = Vec(*(s + (0.9 - s) * 0.55 for s in shirt))
+    canvas.paint(canvas.cover(flap - 0.02, 0.04) * collar * 0.5, (0.02, 0.02, 0.03))
+    canvas.paint(canvas.cover(flap) * collar, light)
+    canvas.paint(canvas.cover(opening) * collar, skin, LABELS["neck"])

@@ -1,8 +1,9 @@
 """Colours of the portraits world, and the paths through them that continuous factors walk.
 
-Colours are written as sRGB bytes, as a painter would pick them, and used as linear light (IEC 61966-2-1 approximated by
-the power 2.2), in which shading is done. A path is a list of stops; position 0 is the first and 1 the last, and between
-stops it is linear. Neighbours on a path are close in hue, so what lies between them is as pleasant as they are.
+Colours are written as sRGB bytes, as a painter would pick them, and used as linear light (IEC 61966-2-1
+approximated by the power 2.2), in which shading is done. A path is a list of stops; position 0 is the first
+and 1 the last, and between stops it is linear. Neighbours on a path are close in hue, so what lies between
+them is as pleasant as they are.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ Palette = dict[str, tuple[int, int, int]]
 
 
 def linear(palette: Palette, like: Tensor) -> Tensor:
-    """Stops of a palette as linear light (K, 3), on the device and in the type of `like`."""
-    stops = torch.tensor(list(palette.values()), dtype=like.dtype, device=like.device)
-    return (stops / 255.0) ** GAMMA
+    """Stops of a palette as linear light (K, 3), on the device of `like`."""
+    stops = [[(byte / 255) ** GAMMA for byte in stop] for stop in palette.values()]
+    return torch.tensor(stops, dtype=torch.float32, device=like.device)
 
 
 def along(palette: Palette, position: Tensor) -> Tensor:
