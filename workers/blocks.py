@@ -134,7 +134,7 @@ class BlockRunner:
 
     def __init__(self, device: torch.device, max_batch: int) -> None:
         self._device, self._max_batch = device, max_batch
-        self._sizes: dict[Kind, int] = {}
+        self._known: WeakKeyDictionary[Network, dict[Kind, int]] = WeakKeyDictionary()
 
     def rows(self, kind: Kind) -> int:
         """How many rows are worth taking together."""

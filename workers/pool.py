@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from generative.program import Batch, Course, Outcome, Program, Step, Tensors, advance, start
 from workers.memory import EngineOutOfMemory, is_out_of_memory
@@ -52,6 +52,7 @@ class Stack:
     program: Program
     batch: Batch
     rows: list[Row]
+    limit: int  # of rows; halved where memory has ended
 
     def keep(self, rows: list[int]) -> None:
         self.batch, self.rows = self.batch.select(rows), [self.rows[r] for r in rows]
@@ -65,7 +66,6 @@ class Pool:
 
     def __init__(self, max_batch: int) -> None:
         self._max_batch = max_batch
-        self._limits: dict[Hashable, int] = {}  # of stacks that have met the end of memory
         self._stacks: deque[Stack] = deque()  # in order of turn
 
     def __bool__(self) -> bool:
@@ -82,10 +82,11 @@ class Pool:
             return
         ticket.course = course
         key = ticket.program.key, _shapes(batch)
-        live, limit = course.live, self._limits.get(key, self._max_batch)
+        live, limit = course.live, min([s.limit for s in self._stacks if s.key == key], default=self._max_batch)
         for at in range(0, len(live), limit):
             some = live[at : at + limit]
-            self._stacks.append(Stack(key, ticket.program, batch.select(some), [(ticket, i) for i in some]))
+            rows = [(ticket, i) for i in some]
+            self._stacks.append(Stack(key, ticket.program, batch.select(some), rows, limit))
         self._merge()
         if not live:
             ticket.publish(ended=True)
@@ -125,11 +126,11 @@ class Pool:
     def _failed(self, stack: Stack, error: Exception) -> None:
         """Out of memory: half the stack, once. Anything else is the fault of all that stepped together."""
         half = len(stack.rows) // 2
-        if is_out_of_memory(error) and half and stack.key not in self._limits:
-            self._limits[stack.key] = half
-            for rows in (range(half), range(half, len(stack.rows))):
-                part = [stack.rows[r] for r in rows]
-                self._stacks.append(Stack(stack.key, stack.program, stack.batch.select(list(rows)), part))
+        if is_out_of_memory(error) and half and stack.limit == self._max_batch:
+            for some in (list(range(half)), list(range(half, len(stack.rows)))):
+                part = replace(stack, limit=len(stack.rows) - half)
+                part.keep(some)
+                self._stacks.append(part)
             return
         for ticket in stack.tickets():
             ticket.withdrawn = True
@@ -140,7 +141,7 @@ class Pool:
         merged: dict[Hashable, Stack] = {}
         for stack in list(self._stacks):
             other = merged.get(stack.key)
-            if other and len(other.rows) + len(stack.rows) <= self._limits.get(stack.key, self._max_batch):
+            if other and len(other.rows) + len(stack.rows) <= min(other.limit, stack.limit):
                 other.batch, other.rows = Batch.stack([other.batch, stack.batch]), other.rows + stack.rows
                 self._stacks.remove(stack)
             else:

@@ -1,0 +1,218 @@
+"""The engine with real (random) generators, and with programs whose answer is known."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from generative.inversion.projector import Projector, ProjectorOptions
+from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.program import Evaluation, Outcome, Tensors, run
+from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
+
+LONG = 30  # seconds after which something is stuck
+
+
+def stylegan2(resolution: int = 16, width: int = 16, **changes: int) -> SimpleNamespace:
+    torch.manual_seed(0)
+    config = StyleGAN2Config(
+        img_resolution=resolution, z_dim=width, w_dim=width, mapping_layers=2, channel_max=width, **changes
+    )
+    generator = Generator(config).eval().requires_grad_(False)
+    for name, p in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            p.fill_(0.1)
+    return SimpleNamespace(generator=generator)
+
+
+def z_to_picture(generator: Generator, inputs: Tensors) -> dict[str, Tensor]:
+    ws = generator.map(inputs["z"])[:, None].expand(-1, generator.num_ws, -1)
+    return {"ws": ws, "image": generator.synthesize(ws)}
+
+
+def seeded(seed: int, width: int = 16) -> Tensor:
+    return torch.randn(1, width, generator=torch.Generator().manual_seed(seed))
+
+
+class Toy(nn.Module):
+    """A generator of one pixel: the sum of its input."""
+
+    img_resolution = 64  # so that blocks have 16 rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1)
+
+
+def total(generator: Toy, inputs: Tensors) -> Tensor:
+    return generator(inputs["x"])
+
+
+@pytest.fixture
+def ticks() -> list[Tick]:
+    return []
+
+
+@pytest.fixture
+def engine(ticks: list[Tick]) -> Iterator[Engine]:
+    with Engine("cpu", max_batch=32, observe=ticks.append) as engine:
+        yield engine
+
+
+class Gate:
+    """An op that keeps the engine's thread until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, generator: nn.Module, inputs: Tensors) -> Tensor:
+        self.entered.set()
+        assert self.opened.wait(LONG)
+        return inputs["x"]
+
+
+@pytest.fixture
+def gate(engine: Engine) -> Iterator[Gate]:
+    """The engine is kept busy until the gate opens, so that a test can line up work."""
+    gate = Gate()
+    engine.forward(SimpleNamespace(generator=Toy()), gate, {"x": torch.zeros(1, 1)})
+    assert gate.entered.wait(LONG)
+    yield gate
+    gate.opened.set()
+
+
+# --- pictures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [stylegan2(), stylegan2(32, 11), stylegan2(64, 24, channel_base=512)])
+def test_a_picture_has_the_same_bits_in_any_company(model: SimpleNamespace) -> None:
+    seeds = list(range(40))
+    with Engine("cpu") as engine:
+        alone = [engine.forward(model, z_to_picture, {"z": seeded(s, model.generator.z_dim)}) for s in seeds]
+        expected = [a.result(LONG) for a in alone]
+    shuffled = torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
+    with Engine("cpu") as engine:  # a fresh one, as after a restart
+        for at, size in ((0, 1), (1, 2), (3, 3), (6, 16), (22, 18)):
+            some = shuffled[at : at + size]
+            z = torch.cat([seeded(s, model.generator.z_dim) for s in some])
+            together = engine.forward(model, z_to_picture, {"z": z}).result(LONG)
+            for row, seed in enumerate(some):
+                assert torch.equal(together["image"][row], expected[seed]["image"][0]), f"seed {seed} of {size}"
+                assert torch.equal(together["ws"][row], expected[seed]["ws"][0])
+
+
+def test_results_are_those_of_the_op_itself(engine: Engine) -> None:
+    model, z = stylegan2(), torch.cat([seeded(s) for s in range(5)])
+    result = engine.forward(model, z_to_picture, {"z": z}).result(LONG)
+    expected = z_to_picture(model.generator, {"z": z})
+    torch.testing.assert_close(result["image"], expected["image"], rtol=0, atol=1e-5)
+
+
+def test_an_op_that_returns_a_tensor_answers_with_a_tensor_of_any_length(engine: Engine) -> None:
+    x = torch.arange(200.0).reshape(100, 2)
+    answer = engine.forward(SimpleNamespace(generator=Toy()), total, {"x": x})
+    assert torch.equal(answer.result(LONG), x.sum(dim=1))
+    assert answer.device_s > 0
+
+
+def test_rows_of_concurrent_jobs_share_a_block(engine: Engine, gate: Gate, ticks: list[Tick]) -> None:
+    model = SimpleNamespace(generator=Toy())
+    answers = [engine.forward(model, total, {"x": torch.full((2, 3), float(i))}) for i in range(8)]
+    gate.opened.set()
+    for i, answer in enumerate(answers):
+        assert torch.equal(answer.result(LONG), torch.full((2,), 3.0 * i))
+    assert [(t.rows, t.size) for t in ticks[1:]] == [(16, 16)]
+
+
+def test_a_small_job_does_not_wait_behind_a_large_one(engine: Engine, gate: Gate) -> None:
+    model, order = SimpleNamespace(generator=Toy()), []
+    large = engine.forward(model, total, {"x": torch.zeros(1024, 3)})
+    small = engine.forward(model, total, {"x": torch.zeros(1, 3)})
+    large.add_done_callback(lambda _: order.append("large"))
+    small.add_done_callback(lambda _: order.append("small"))
+    gate.opened.set()
+    large.result(LONG)
+    small.result(LONG)
+    assert order == ["small", "large"]
+
+
+def test_different_models_ops_and_shapes_are_kept_apart(engine: Engine, gate: Gate, ticks: list[Tick]) -> None:
+    one, other = SimpleNamespace(generator=Toy()), SimpleNamespace(generator=Toy())
+    answers = [
+        engine.forward(one, total, {"x": torch.ones(1, 3)}),
+        engine.forward(other, total, {"x": torch.ones(1, 3)}),
+        engine.forward(one, doubled, {"x": torch.ones(1, 3)}),
+        engine.forward(one, total, {"x": torch.ones(1, 5)}),
+    ]
+    gate.opened.set()
+    assert [a.result(LONG).item() for a in answers] == [3, 3, 6, 5]
+    assert len(ticks) == 5
+
+
+def doubled(generator: Toy, inputs: Tensors) -> Tensor:
+    return 2 * generator(inputs["x"])
+
+
+def fails(generator: Toy, inputs: Tensors) -> Tensor:
+    raise ArithmeticError("no picture today")
+
+
+def test_an_op_that_raises_fails_its_own_requests_only(engine: Engine, gate: Gate) -> None:
+    model = SimpleNamespace(generator=Toy())
+    bad = engine.forward(model, fails, {"x": torch.zeros(40, 3)})
+    good = engine.forward(model, total, {"x": torch.ones(2, 3)})
+    gate.opened.set()
+    with pytest.raises(ArithmeticError, match="no picture today"):
+        bad.result(LONG)
+    assert good.result(LONG).tolist() == [3, 3]
+
+
+def test_a_cancelled_request_is_skipped(engine: Engine, gate: Gate, ticks: list[Tick]) -> None:
+    answer = engine.forward(SimpleNamespace(generator=Toy()), total, {"x": torch.zeros(40, 3)})
+    assert answer.cancel()
+    gate.opened.set()
+    assert engine.drain(LONG)
+    assert len(ticks) == 1
+
+
+def test_inputs_without_rows_or_of_unequal_length_are_refused(engine: Engine) -> None:
+    model = SimpleNamespace(generator=Toy())
+    with pytest.raises(ValueError, match="number of rows"):
+        engine.forward(model, total, {"x": torch.zeros(0, 3)})
+    with pytest.raises(ValueError, match="number of rows"):
+        engine.forward(model, total, {"x": torch.zeros(2, 3), "y": torch.zeros(3, 3)})
+
+
+@dataclass
+class Roomy:
+    """An op that has memory for so many rows."""
+
+    rows: int
+
+    def __call__(self, generator: nn.Module, inputs: Tensors) -> Tensor:
+        if len(inputs["x"]) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inputs["x"]
+
+    __hash__ = object.__hash__
+
+
+def test_a_block_that_does_not_fit_into_memory_is_halved(engine: Engine, ticks: list[Tick]) -> None:
+    x = torch.arange(32.0)[:, None]
+    answer = engine.forward(SimpleNamespace(generator=Toy()), Roomy(4), {"x": x})
+    assert torch.equal(answer.result(LONG), x)
+
+
+def test_memory_that_runs_out_later_halves_the_block_once(engine: Engine) -> None:
+    model, op, x = SimpleNamespace(generator=Toy()), Roomy(16), torch.arange(16.0)[:, None]
+    engine.forward(model, op, {"x": x}).result(LONG)
+    op.rows = 8
+    assert torch.equal(engine.forward(model, op, {"x": x}).result(LONG), x)
+    op.rows = 2
+    with pytest.raises(EngineOutOfMemory) as error:
+        engine.forward(model, op, {"x": x}).result(LONG)
+    assert error.value.code == "out_of_memory"

@@ -1,0 +1,362 @@
+"""Optimisation through the engine: shared steps of many jobs, against the plain loop as its slow twin."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from generative.inversion.projector import Projector, ProjectorOptions
+from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.program import Course, Evaluation, Outcome, Program, Tensors, run
+from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
+
+LONG = 30  # seconds after which something is stuck
+
+
+class Valley:
+    """Finds x (N, 3) that equals the target. `hold` makes a step wait; `memory` is how many samples fit."""
+
+    def __init__(self, key: Hashable = "valley", memory: int = 1000) -> None:
+        self.key, self.memory = key, memory
+        self.go = threading.Event()
+        self.go.set()
+
+    def constants(self, problems: Tensors) -> Tensors:
+        return problems
+
+    def begin(self, problems: Tensors) -> Tensors:
+        return {"x": torch.zeros_like(problems["target"])}
+
+    def evaluate(self, params: Tensors, constants: Tensors, step: Tensor) -> Evaluation:
+        assert self.go.wait(LONG)
+        if len(step) > self.memory:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if (constants["steps"] < 0).any():
+            raise ArithmeticError("impossible")
+        return Evaluation({"total": (params["x"] - constants["target"]).square().sum(dim=1)})
+
+    def learning_rate(self, constants: Tensors, step: Tensor) -> Tensor:
+        return torch.full((len(step),), 0.1)
+
+    def settle(self, params: Tensors) -> Tensors:
+        return params
+
+    def outcome(self, constants: Tensors, step: Tensor, terms: Tensors) -> Tensor:
+        return torch.where(step >= constants["steps"], int(Outcome.FINISHED), int(Outcome.RUNNING))
+
+
+def valley(N: int = 1, steps: int = 50, target: float = 1.0) -> dict[str, Tensor]:
+    return {"target": torch.full((N, 3), target), "steps": torch.full((N,), steps)}
+
+
+@pytest.fixture
+def ticks() -> list[Tick]:
+    return []
+
+
+@pytest.fixture
+def engine(ticks: list[Tick]) -> Iterator[Engine]:
+    with Engine("cpu", max_batch=32, observe=ticks.append) as engine:
+        yield engine
+
+
+@pytest.fixture
+def jobs() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as jobs:
+        yield jobs
+
+
+Call = Callable[[], Course]
+
+
+@pytest.fixture
+def together(engine: Engine, jobs: ThreadPoolExecutor) -> Callable[..., list[Future[Course]]]:
+    """Starts jobs in threads of their own, while the engine is kept busy until all of them have arrived."""
+
+    def begin(*calls: Call) -> list[Future[Course]]:
+        entered, opened = threading.Event(), threading.Event()
+
+        def wait(network: object, inputs: Tensors) -> Tensor:
+            entered.set()
+            assert opened.wait(LONG)
+            return inputs["x"]
+
+        engine.forward(SimpleNamespace(generator=Pixel()), wait, {"x": torch.zeros(1, 1)})
+        assert entered.wait(LONG)
+        futures = [jobs.submit(call) for call in calls]
+        while len(engine._arrivals) < len(calls):
+            threading.Event().wait(0.002)
+        opened.set()
+        return futures
+
+    return begin
+
+
+class Pixel(nn.Module):
+    img_resolution = 64
+
+
+def identity(network: nn.Module, inputs: Tensors) -> Tensor:
+    return inputs["x"]
+
+
+def sizes(ticks: list[Tick]) -> list[int]:
+    return [t.rows for t in ticks if t.work == "optimise"]
+
+
+# --- sharing steps -------------------------------------------------------------------------------------
+
+
+def test_results_are_those_of_the_plain_loop(engine: Engine) -> None:
+    course = engine.optimise(Valley(), valley(3))
+    expected = run(Valley(), valley(3))
+    assert torch.equal(course.params["x"], expected.params["x"])
+    assert course.curves == expected.curves and course.outcomes == expected.outcomes
+
+
+def test_jobs_with_equal_programs_step_together_and_leave_when_done(
+    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+) -> None:
+    jobs = together(
+        lambda: engine.optimise(Valley(), valley(2, steps=10)), lambda: engine.optimise(Valley(), valley(3, steps=4))
+    )
+    assert [job.result(LONG).steps for job in jobs] == [[10, 10], [4, 4, 4]]
+    # The first job is admitted, steps are taken, the second one joins as soon as it is admitted.
+    assert sizes(ticks) == [5] * 4 + [2] * 6
+
+
+def test_a_job_joins_others_in_the_middle_of_their_run(engine: Engine, jobs: ThreadPoolExecutor) -> None:
+    second: list[Future[Course]] = []
+
+    def on_step(update: Update) -> None:
+        if not second:
+            second.append(jobs.submit(lambda: engine.optimise(Valley(), valley(1, steps=5, target=2.0))))
+
+    first = engine.optimise(Valley(), valley(1, steps=2000), on_step=on_step)
+    assert second[0].result(LONG).steps == [5] and first.steps == [2000]
+    torch.testing.assert_close(first.params["x"], run(Valley(), valley(1, steps=2000)).params["x"])
+
+
+def test_other_programs_and_shapes_are_not_stacked(
+    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+) -> None:
+    wide = {"target": torch.ones(1, 5), "steps": torch.tensor([3])}
+    jobs = together(
+        lambda: engine.optimise(Valley("one"), valley(1, steps=3)),
+        lambda: engine.optimise(Valley("two"), valley(1, steps=3)),
+        lambda: engine.optimise(Valley("one"), wide),
+    )
+    assert [job.result(LONG).steps for job in jobs] == [[3]] * 3
+    assert sizes(ticks) == [1] * 9
+
+
+def test_more_samples_than_fit_into_a_stack_take_turns(
+    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+) -> None:
+    ends: list[int] = []
+
+    def job(size: int) -> Call:
+        def call() -> Course:
+            course = engine.optimise(Valley(), valley(size, steps=6))
+            ends.append(size)
+            return course
+
+        return call
+
+    jobs = together(job(20), job(30), job(8))
+    assert all(set(j.result(LONG).steps) == {6} for j in jobs)
+    assert max(sizes(ticks)) <= 32
+    assert len(sizes(ticks)) == 12  # 58 samples in two stacks, in turn, never one job after the other
+
+
+@pytest.mark.parametrize("space", ["w", "w+"])
+def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
+    space: str, engine: Engine, together: Callable[..., list[Future[Course]]]
+) -> None:
+    """To 1e-4 in w (5e-7 after one step): other batch sizes round differently, and the steps amplify that."""
+    project = projector(space)
+    targets = pictures(project, 6)
+    options = [ProjectorOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(6)]
+    problems = [project.problems(t[None], o) for t, o in zip(targets, options, strict=True)]
+    jobs = together(*(lambda p=p: engine.optimise(project, p) for p in problems))
+    for problem, job in zip(problems, jobs, strict=True):
+        alone, company = run(project, problem), job.result(LONG)
+        assert company.steps == alone.steps
+        torch.testing.assert_close(company.params["w"], alone.params["w"], rtol=0, atol=1e-4)
+
+
+def projector(space: str) -> Projector:
+    torch.manual_seed(0)
+    config = StyleGAN2Config(img_resolution=16, z_dim=16, w_dim=16, mapping_layers=2, channel_max=16)
+    generator = Generator(config).eval().requires_grad_(False)
+    w = generator.map(torch.randn(500, 16))
+    std = (w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    return Projector(generator, None, w.mean(dim=0), std.item(), space)
+
+
+def pictures(project: Projector, N: int) -> Tensor:
+    return project.generator(torch.randn(N, 16, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
+
+
+# --- stopping, resuming, failing -----------------------------------------------------------------------
+
+
+class Canceled(Exception):
+    pass
+
+
+def test_a_projection_resumed_from_a_checkpoint_makes_the_same_bits(engine: Engine) -> None:
+    project = projector("w+")
+    problems = project.problems(pictures(project, 2), ProjectorOptions(steps=40, perceptual=0, pixel=1))
+    whole = engine.optimise(project, problems)
+    saved: dict[str, Tensor] = {}
+
+    def interrupt(update: Update) -> None:
+        saved.update(update.tensors())
+        if update.step >= 11:
+            raise Canceled
+
+    with pytest.raises(Canceled):
+        engine.optimise(project, problems, on_step=interrupt)
+    resumed = engine.optimise(projector("w+"), problems, saved=saved)
+    assert all(torch.equal(resumed.params[name], t) for name, t in whole.params.items())
+    assert resumed.curves == whole.curves
+
+
+def test_a_callback_that_raises_takes_the_samples_out_at_the_next_step(engine: Engine, ticks: list[Tick]) -> None:
+    program = Valley()
+
+    def cancel(update: Update) -> None:
+        raise Canceled
+
+    with pytest.raises(Canceled):
+        engine.optimise(program, valley(4, steps=10**6), on_step=cancel)
+    assert engine.drain(LONG)
+    assert len(sizes(ticks)) < 10**6
+
+
+def test_a_job_is_asked_whether_to_go_on_even_while_nothing_moves(engine: Engine) -> None:
+    program, asked = Valley(), []
+    program.go.clear()
+
+    def check() -> None:
+        asked.append(None)
+        if len(asked) == 3:
+            raise Canceled
+
+    with pytest.raises(Canceled):
+        engine.optimise(program, valley(), check=check)
+    program.go.set()
+
+
+def test_progress_skips_steps_that_a_slow_listener_missed_but_never_the_last(engine: Engine) -> None:
+    seen: list[int] = []
+
+    def slow(update: Update) -> None:
+        seen.append(update.step)
+        threading.Event().wait(0.02)
+
+    engine.optimise(Valley(), valley(2, steps=300), on_step=slow)
+    assert seen[-1] == 300 and len(seen) < 300 and seen == sorted(seen)
+
+
+def test_an_update_shows_losses_and_a_checkpoint(engine: Engine) -> None:
+    last: list[Update] = []
+    engine.optimise(Valley(), valley(2, steps=5), on_step=last.append)
+    update = last[-1]
+    assert update.losses == update.terms["total"] and len(update.losses) == 2
+    assert update.outcomes == [Outcome.FINISHED] * 2 and update.device_s > 0
+    assert update.tensors()["curve/total"].shape == (2, 5)
+
+
+def test_a_diverging_sample_fails_alone(
+    engine: Engine, together: Callable[..., list[Future[Course]]]
+) -> None:
+    jobs = together(
+        lambda: engine.optimise(Valley(), valley(2, steps=20)),
+        lambda: engine.optimise(Valley(), valley(1, steps=20, target=float("nan"))),
+    )
+    good, bad = (job.result(LONG) for job in jobs)
+    assert good.outcomes == [Outcome.FINISHED] * 2
+    assert bad.failures[0].step == 1
+
+
+def test_a_program_that_raises_fails_the_jobs_that_stepped_with_it_and_no_others(
+    engine: Engine, together: Callable[..., list[Future[Course]]]
+) -> None:
+    bad, neighbour, other = together(
+        lambda: engine.optimise(Valley(), valley(1, steps=-1)),
+        lambda: engine.optimise(Valley(), valley(1)),
+        lambda: engine.optimise(Valley("other"), valley(1)),
+    )
+    for job in (bad, neighbour):
+        with pytest.raises(ArithmeticError, match="impossible"):
+            job.result(LONG)
+    assert other.result(LONG).steps == [50]
+
+
+def test_a_stack_that_does_not_fit_into_memory_is_halved_once(engine: Engine, ticks: list[Tick]) -> None:
+    assert engine.optimise(Valley(memory=8), valley(16, steps=3)).steps == [3] * 16
+    assert sizes(ticks) == [8] * 6
+    with pytest.raises(EngineOutOfMemory):
+        engine.optimise(Valley("smaller", memory=2), valley(16, steps=3))
+
+
+# --- the engine as a whole -----------------------------------------------------------------------------
+
+
+def test_forward_blocks_go_first_but_do_not_starve_optimisation(
+    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+) -> None:
+    job = together(lambda: engine.optimise(Valley(), valley(1, steps=3)))[0]
+    del ticks[:]
+    picture = engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.zeros(16 * 40, 1)})
+    picture.result(LONG)
+    job.result(LONG)
+    assert len(sizes(ticks)) <= 3 and len(ticks) >= 40
+    runs = "".join(t.work[0] for t in ticks).split("o")
+    assert all(len(r) <= BURST + 1 for r in runs[:-1])
+
+
+def test_the_engine_shows_that_it_lives_and_whether_it_works(engine: Engine) -> None:
+    program, before = Valley(), engine.last_tick
+    program.go.clear()
+    with ThreadPoolExecutor(1) as job:
+        future = job.submit(lambda: engine.optimise(program, valley(1, steps=2)))
+        while not (engine.busy and engine._pool):
+            threading.Event().wait(0.002)
+        assert not engine.drain(0.05)
+        program.go.set()
+        future.result(LONG)
+    assert engine.drain(LONG)
+    assert not engine.busy and engine.last_tick >= before
+
+
+def test_a_draining_engine_accepts_no_optimisation_and_still_paints(engine: Engine) -> None:
+    assert engine.drain(LONG)
+    with pytest.raises(EngineClosed):
+        engine.optimise(Valley(), valley())
+    picture = engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.ones(1, 1)})
+    assert picture.result(LONG).item() == 1
+
+
+def test_closing_fails_what_waits_instead_of_leaving_it_hanging(jobs: ThreadPoolExecutor) -> None:
+    engine, program = Engine("cpu"), Valley()
+    program.go.clear()
+    running = jobs.submit(lambda: engine.optimise(program, valley(1, steps=10**6)))
+    while not (engine.busy and engine._pool):
+        threading.Event().wait(0.002)
+    waiting = engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.ones(1, 1)})
+    closing = jobs.submit(engine.close)
+    program.go.set()
+    closing.result(LONG)
+    with pytest.raises(EngineClosed):
+        running.result(LONG)
+    with pytest.raises(EngineClosed):
+        waiting.result(LONG)
+    with pytest.raises(EngineClosed):
+        engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.ones(1, 1)})

@@ -1,0 +1,1 @@
+"""Celery workers: from a job id to objects in storage."""

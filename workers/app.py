@@ -1,0 +1,80 @@
+"""The worker process: `celery -A workers.app worker -P threads -c 16 --without-gossip --without-mingle`.
+
+Celery receives messages and holds the waiting threads. What the process owns, the engine first of all, is
+built when the worker starts and taken down when it ends. SIGTERM sets the drain flag: every job writes a
+checkpoint at its next step, gives its lease back and returns, so that the process is gone within a second
+or two.
+"""
+
+import logging
+from functools import cache
+from typing import Any
+
+import torch
+from celery import Celery, signals
+from prometheus_client import start_http_server
+
+from jobs.blobs import open_blobs
+from jobs.live import RedisLive
+from jobs.queue import make_celery
+from jobs.settings import settings
+from jobs.store import open_store
+from workers.context import Context
+from workers.engine import Engine
+from workers.models import Models
+from workers.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+app: Celery = make_celery(settings())
+app.conf.include = ["workers.tasks"]
+
+
+@cache
+def context() -> Context:
+    """Built once, in the process that does the work."""
+    chosen = settings()
+    if chosen.threads is not None:
+        torch.set_num_threads(chosen.threads)
+    store, blobs = open_store(chosen), open_blobs(chosen)
+    device = _device(chosen.device)
+    return Context(
+        settings=chosen,
+        store=store,
+        blobs=blobs,
+        live=RedisLive(chosen.redis_url()),
+        models=Models(chosen, store, blobs, device),
+        engine=Engine(device, max_batch=chosen.max_batch),
+    )
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@signals.setup_logging.connect
+def _set_up_logs(**_: Any) -> None:
+    """In place of Celery's own."""
+    logging.basicConfig(
+        level=settings().log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
+@signals.worker_ready.connect
+def _start(**_: Any) -> None:
+    watchdog = Watchdog(context().engine, context().settings.stall_s)
+    watchdog.start()
+    if settings().worker_metrics_port:
+        start_http_server(settings().worker_metrics_port)
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    context().drain.set()
+
+
+@signals.worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    context().close()

@@ -1,0 +1,126 @@
+"""Latents as they come in and go out: JSON numbers, base64, safetensors files.
+
+In all three a space is one array: z (N, z_dim), w (N, w_dim), w+ (N, L, w_dim), and s (N, S), the styles
+of all layers from coarse to fine, one after the other. A file holds it under the name of its space, with
+one metadata entry, `ganserve`: what `workers.provenance` says of it.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from generative.networks.stylegan2 import Generator
+from generative.spaces import Space
+from jobs.errors import BadRequest, LimitExceeded, UnknownArtifact, UnsupportedByModel
+from jobs.schemas import MAX_IMAGES, parse_layers
+from jobs.schemas import Latents as GivenLatents
+from workers.provenance import KEYWORD, to_text
+from workers.work.painting import NOISE, style_widths
+
+
+@dataclass(frozen=True)
+class Latents:
+    """N latents of one space, float32, and where each came from (its seed, or its hash)."""
+
+    space: Space
+    rows: Tensor
+    origins: tuple[Mapping[str, Any], ...]
+    noises: Mapping[str, Tensor] = field(default_factory=dict)
+    """Noise maps (N, 1, H, W) by layer that were found together with the latents, in an inversion."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, index: int) -> "Latents":
+        """One of them, alone."""
+        keep = slice(index, index + 1)
+        noises = {name: t[keep] for name, t in self.noises.items()}
+        return Latents(self.space, self.rows[keep], self.origins[keep], noises)
+
+
+def known_by_hash(space: Space, rows: Tensor, noises: Mapping[str, Tensor] | None = None) -> Latents:
+    """Latents of which we know the numbers only."""
+    return Latents(
+        space, rows, tuple({"space": space.value, "latent_sha256": digest(r)} for r in rows), noises or {}
+    )
+
+
+def digest(row: Tensor) -> str:
+    """sha256 of one latent as little-endian float32."""
+    return hashlib.sha256(row.contiguous().numpy().astype("<f4").tobytes()).hexdigest()
+
+
+def row_shape(space: Space, generator: Generator) -> tuple[int, ...]:
+    """The shape of one latent."""
+    shapes = {
+        Space.Z: (generator.z_dim,),
+        Space.W: (generator.w_dim,),
+        Space.W_PLUS: (generator.num_ws, generator.w_dim),
+    }
+    return shapes.get(space) or (sum(style_widths(generator).values()),)
+
+
+def check(latents: Latents, generator: Generator) -> Latents:
+    """The same. Raises UnsupportedByModel, BadRequest or LimitExceeded for what this model cannot paint."""
+    space, rows = latents.space, latents.rows
+    expected = row_shape(space, generator)
+    if rows.shape[1:] != expected:
+        shapes = f"one {space} of this model has the shape {list(expected)}, not {list(rows.shape[1:])}"
+        raise UnsupportedByModel(shapes, code="latent_shape")
+    if not 1 <= len(rows) <= MAX_IMAGES:
+        raise LimitExceeded(f"a job takes 1 to {MAX_IMAGES} latents, not {len(rows)}")
+    if not torch.isfinite(rows).all():
+        raise BadRequest("latents must be finite numbers")
+    return latents
+
+
+def parse(given: GivenLatents) -> Tensor:
+    """The numbers of a request -> (N, ...) float32. Raises BadRequest."""
+    try:
+        if given.base64 is None:
+            array = np.asarray(given.values, dtype=np.float32)
+        else:
+            body = base64.b64decode(given.base64, validate=True)
+            array = np.frombuffer(body, "<f4").reshape(given.shape or ()).astype(np.float32)
+    except (ValueError, TypeError, binascii.Error, OverflowError) as error:
+        raise BadRequest("latents must be numbers in a regular array") from error
+    if array.ndim < 2:
+        raise BadRequest("latents need a row for each picture: the array has too few dimensions")
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def to_file(latents: Latents, about: Mapping[str, Any]) -> bytes:
+    noises = {NOISE + layer: t.contiguous() for layer, t in latents.noises.items()}
+    return save(
+        {latents.space.value: latents.rows.contiguous(), **noises}, metadata={KEYWORD: to_text(about)}
+    )
+
+
+def from_file(body: bytes) -> Latents:
+    """What `to_file` wrote. Raises UnknownArtifact for any other file."""
+    try:
+        tensors = load(body)
+    except (SafetensorError, ValueError) as error:
+        raise UnknownArtifact("that output holds no latents") from error
+    spaces = [space for space in Space if space.value in tensors]
+    if len(spaces) != 1:
+        raise UnknownArtifact("that output holds no latents")
+    noises = {name.removeprefix(NOISE): t for name, t in tensors.items() if name.startswith(NOISE)}
+    return known_by_hash(spaces[0], tensors[spaces[0].value].to(torch.float32), noises)
+
+
+def layers_of(text: str, num_ws: int) -> tuple[int, ...]:
+    """`"0-3,7"` -> (0, 1, 2, 3, 7). Raises UnsupportedByModel for layers that the model lacks."""
+    layers = parse_layers(text)
+    if layers[-1] >= num_ws:
+        raise UnsupportedByModel(f"there is no layer {layers[-1]}: the model has layers 0 to {num_ws - 1}")
+    return layers

@@ -1,0 +1,159 @@
+"""Models in memory: the ones used last stay loaded, up to a count.
+
+A model is a folder (`generative.store`). Those that ship lie in the model repository; imported ones are fetched from
+the blobs into a local cache, once for each sha256, and are loaded from there.
+"""
+
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from generative.cards import CARD, Card, read_card
+from generative.editing.direction import Direction
+from generative.editing.files import load_directions
+from generative.losses import PerceptualDistance
+from generative.networks import feature_network
+from generative.networks.feature_network import FeatureNetwork
+from generative.networks.stylegan2 import Generator
+from generative.statistics import WStatistics
+from generative.store import load_model, load_statistics
+from jobs.blobs import BlobStore, fetch
+from jobs.errors import NotFound, UnknownModel
+from jobs.settings import Settings
+from jobs.store import JobStore, ModelRow
+
+CAPACITY = 4  # models kept in memory
+LENDER = "portraits"  # the shipped model whose feature network serves colour models that have none
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Ready to paint: on the device, in evaluation mode, weights frozen."""
+
+    name: str
+    sha256: str  # of the weights
+    card: Card
+    generator: Generator
+    statistics: WStatistics
+    directions: Mapping[str, Direction]
+    perceptual: PerceptualDistance | None
+
+    @property
+    def w_mean(self) -> torch.Tensor:
+        """(w_dim,), on the generator's device."""
+        return self.statistics.mean.to(self.generator.mapping.w_avg)
+
+    @property
+    def w_std(self) -> float:
+        """Root of the mean squared distance of w to its mean."""
+        return self.statistics.total_std
+
+
+class Models:
+    """Loads models, and forgets the one that was used longest ago. May be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        blobs: BlobStore,
+        device: torch.device | str = "cpu",
+        *,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self._repo, self._cache = settings.model_repo, settings.work_dir / "models"
+        self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
+        self._loaded: OrderedDict[Path, tuple[str, LoadedModel]] = OrderedDict()  # used last: at the end
+        self._features: dict[Path, PerceptualDistance] = {}
+        self._locks: dict[Path, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, tenant: str, name: str) -> LoadedModel:
+        """The model that requests of this tenant mean by `name`.
+
+        Raises:
+            UnknownModel: if there is none.
+            CheckpointError, ValueError: if its folder is broken.
+        """
+        folder, fetched = self._repo / name, None
+        if not _is_model(folder):
+            fetched = self._imported(tenant, name)
+            folder = self._cache / tenant / name / fetched.sha256
+        with self._lock(folder):
+            if fetched is not None and not _is_model(folder):
+                self._fetch(fetched, folder)
+            sha256 = read_card(folder).sha256
+            return self._remembered(folder, sha256) or self._load(folder, sha256)
+
+    def _lock(self, folder: Path) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(folder, threading.Lock())
+
+    def _remembered(self, folder: Path, sha256: str) -> LoadedModel | None:
+        with self._guard:
+            known, model = self._loaded.get(folder, (None, None))
+            if known != sha256:  # never loaded, or replaced by another model of that name
+                return None
+            self._loaded.move_to_end(folder)
+            return model
+
+    def _load(self, folder: Path, sha256: str) -> LoadedModel:
+        generator, card = load_model(folder)
+        model = LoadedModel(
+            name=card.name,
+            sha256=sha256,
+            card=card,
+            generator=generator.to(self._device),
+            statistics=load_statistics(folder),
+            directions=load_directions(folder),
+            perceptual=self._perceptual(folder, card),
+        )
+        with self._guard:
+            self._loaded[folder] = sha256, model
+            self._loaded.move_to_end(folder)
+            while len(self._loaded) > self._capacity:
+                self._loaded.popitem(last=False)
+        return model
+
+    def _perceptual(self, folder: Path, card: Card) -> PerceptualDistance | None:
+        """By the model's own feature network or the lent one: shared, so that inversions of models can share it."""
+        for source in (folder, self._repo / LENDER):
+            if card.channels == 3 and (source / feature_network.RECORD).is_file():
+                with self._guard:
+                    if source not in self._features:
+                        network = FeatureNetwork.load(source).to(self._device)
+                        self._features[source] = PerceptualDistance(network)
+                    return self._features[source]
+        return None
+
+    def _imported(self, tenant: str, name: str) -> ModelRow:
+        try:
+            return self._store.get_model(tenant, name)
+        except NotFound:
+            raise UnknownModel(f"There is no model {name[:64]!r}.") from None
+
+    def _fetch(self, row: ModelRow, folder: Path) -> None:
+        """Copy an imported model's files from the blobs; the folder appears when it is complete."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+        try:
+            for key in self._blobs.list(row.prefix):
+                path = draft / key.removeprefix(row.prefix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fetch(self._blobs, key, path)
+            if not _is_model(draft):
+                raise UnknownModel(f"The files of the model {row.name!r} are gone.")
+            shutil.rmtree(folder, ignore_errors=True)  # what an older fetch left unfinished
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / CARD).is_file()

@@ -1,0 +1,104 @@
+"""Encodes and uploads a job's files beside its work, and keeps the list of those that got through.
+
+Objects go under a key that holds the fence, so a stale worker's bytes never meet the valid ones; they
+become visible only through the rows that the runner writes at the end.
+"""
+
+import concurrent.futures
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from jobs.blobs import BlobStore
+from jobs.errors import Transient
+from jobs.store import OutputRow
+from workers.metrics import ARTIFACT_BYTES, UPLOAD_RETRIES
+
+logger = logging.getLogger(__name__)
+
+PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between tries of one upload; all of them fit into the lease
+LIMIT = 64  # files that may wait to be encoded: bounds the memory of a job whose pictures come fast
+LOOK_S = 0.1  # how often a wait looks up
+
+
+class Outbox:
+    """Files of one job, at `key(name)`. Its waits call `check`, which may raise."""
+
+    def __init__(
+        self,
+        pool: Executor,
+        blobs: BlobStore,
+        key: Callable[[str], str],
+        *,
+        check: Callable[[], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pool, self._blobs, self._key = pool, blobs, key
+        self._check, self._sleep = check, sleep
+        self._room = threading.Semaphore(LIMIT)
+        self._closed = False
+        self._files: list[Future[OutputRow]] = []
+
+    def put(
+        self,
+        name: str,
+        encode: Callable[[], bytes],
+        *,
+        role: str,
+        media_type: str,
+        index: int = 0,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish what `encode` returns as `name`. Raises the error of an earlier file that failed."""
+        self._raise_error()
+        while not self._room.acquire(timeout=LOOK_S):
+            self._check()
+
+        def send() -> OutputRow:
+            try:
+                body = encode()
+                key = self._key(name)
+                self._upload(key, body, media_type)
+            finally:
+                self._room.release()
+            sha256 = hashlib.sha256(body).hexdigest()
+            ARTIFACT_BYTES.inc(len(body))
+            return OutputRow(name, role, key, media_type, len(body), sha256, index, dict(about or {}))
+
+        self._files.append(self._pool.submit(send))
+
+    def flush(self) -> list[OutputRow]:
+        """All files, in the order of `put`, once the last is stored. Raises the first error among them."""
+        waiting = set(self._files)
+        while waiting:
+            _, waiting = concurrent.futures.wait(waiting, timeout=LOOK_S)
+            self._check()
+        return [file.result() for file in self._files]
+
+    def close(self) -> list[OutputRow]:
+        """Stop: drop what has not begun, wait for the rest, and return the files that got through."""
+        self._closed = True
+        begun = [file for file in self._files if not file.cancel()]
+        return [file.result() for file in begun if file.exception() is None]
+
+    def _raise_error(self) -> None:
+        for file in self._files:
+            if file.done():
+                file.result()
+
+    def _upload(self, key: str, body: bytes, media_type: str) -> None:
+        for pause_s in PAUSES_S:
+            try:
+                self._blobs.write(key, body, media_type=media_type, exclusive=True)
+                return
+            except Transient:
+                if self._closed:
+                    raise
+                logger.warning("%s: upload failed, trying again", key, exc_info=True)
+                UPLOAD_RETRIES.inc()
+                self._sleep(pause_s)
+        self._blobs.write(key, body, media_type=media_type, exclusive=True)

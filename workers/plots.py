@@ -1,0 +1,43 @@
+"""Plots that jobs hand out, drawn with matplotlib's object interface: no global state, safe in any thread."""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, FAINT, PAPER = "#26313d", "#d9dee4", "#fbfbfa"
+COLOURS = ("#2f6db3", "#d9663a", "#3c9a6b", "#9a5aa8", "#c2a12e", "#4aa6b5", "#b5486b", "#6b7280")
+
+
+def loss_curves(curves: Sequence[Sequence[float]], title: str) -> bytes:
+    """A PNG of one curve for each picture, on a logarithmic axis, each ended by a dot and its last value."""
+    figure = Figure(figsize=(7.2, 4.2), dpi=120, facecolor=PAPER, layout="constrained")
+    axes = figure.subplots()
+    for index, curve in enumerate(curves):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(range(1, len(curve) + 1), curve, color=colour, linewidth=1.6, label=f"picture {index}")
+        axes.plot(len(curve), curve[-1], "o", color=colour, markersize=4)
+    if len(curves) == 1:
+        end = len(curves[0]), curves[0][-1]
+        axes.annotate(f"{end[1]:.3g}", end, (-4, 9), textcoords="offset points", color=COLOURS[0], ha="right")
+    elif len(curves) <= len(COLOURS):
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    _dress(axes, title)
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _dress(axes: Axes, title: str) -> None:
+    axes.set_title(title, color=INK, fontsize=12, loc="left", pad=12)
+    axes.set_xlabel("step", color=INK)
+    axes.set_ylabel("loss", color=INK)
+    axes.set_yscale("log")
+    axes.set_facecolor(PAPER)
+    axes.grid(color=FAINT, linewidth=0.7, which="both", alpha=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, which="both", length=0, labelsize=9)
+    for side in axes.spines.values():
+        side.set_visible(False)

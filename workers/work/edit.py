@@ -1,0 +1,194 @@
+"""edit: move latents along a model's directions, once or over a sweep of strengths.
+
+Operations act in the order given. A latent is brought to the space of each direction, and the way goes
+one direction only: z, then w and w+, then s. Truncation acts where z becomes w.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generative.editing.direction import Direction, apply
+from generative.spaces import Space, broadcast
+from jobs.errors import LimitExceeded, UnknownDirection, UnsupportedByModel
+from jobs.schemas import MAX_IMAGES, DirectionOperation, EditInput, EditRequest
+from workers.encode import Collage, strip
+from workers.images import Pixels
+from workers.job import Result, RunningJob
+from workers.latents import Latents, known_by_hash, layers_of
+from workers.models import LoadedModel
+from workers.provenance import provenance
+from workers.work import painting
+from workers.work.gallery import Gallery, put_png
+from workers.work.invert import put_found
+from workers.work.latent_output import put_latents
+from workers.work.projection import Inverted, project, read_images
+from workers.work.sources import NoiseSource, Truncation, paint, paintable, resolve, to_ws
+
+INVERSION_SHARE = 0.9  # of the progress, where pictures are inverted first
+
+Job = RunningJob[EditRequest]
+
+
+def edit(job: Job) -> Result:
+    model, wanted = job.model(), job.request.input
+    for operation in wanted.operations:
+        _direction(model, operation)  # before anything is computed
+    found = _invert(job, model) if wanted.source.images is not None else None
+    before = found.latents if found else resolve(job, model, wanted.source)
+    variants = _variants(job.request.input)
+    if len(before) * len(variants) > MAX_IMAGES:
+        raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
+    edited = [_apply_all(job, model, before, operations) for operations in variants]
+    _put(job, model, before, edited, found)
+    return {"count": len(before) * len(variants)} | ({"images": found.about} if found else {})
+
+
+def _variants(wanted: EditInput) -> list[list[DirectionOperation]]:
+    """The operations, once for each strength of the sweep."""
+    if wanted.sweep is None:
+        return [list(wanted.operations)]
+    variants = []
+    for strength in wanted.sweep.strengths:
+        variant = list(wanted.operations)
+        swept = variant[wanted.sweep.operation]
+        variant[wanted.sweep.operation] = swept.model_copy(update={"strength": strength})
+        variants.append(variant)
+    return variants
+
+
+def _direction(model: LoadedModel, operation: DirectionOperation) -> Direction:
+    if operation.name not in model.directions:
+        raise UnknownDirection(f"The model {model.name!r} has no direction {operation.name!r}.")
+    return model.directions[operation.name]
+
+
+def _invert(job: Job, model: LoadedModel) -> Inverted:
+    wanted = job.request.input
+    ids = wanted.source.images or ()
+    originals = read_images(job, model, ids)
+    found = project(
+        job, model, originals, wanted.inversion, preview_every=wanted.preview_every, share=INVERSION_SHARE
+    )
+    about = partial(provenance, job.kind, model.name, model.sha256, wanted.inversion.model_dump(mode="json"))
+    put_found(
+        job, found, [about(image=image, **quality) for image, quality in zip(ids, found.about, strict=True)]
+    )
+    origins = tuple({"image": image} for image in ids)
+    return replace(found, latents=replace(found.latents, origins=origins))
+
+
+def _apply_all(
+    job: Job, model: LoadedModel, latents: Latents, operations: Sequence[DirectionOperation]
+) -> dict[str, Tensor]:
+    """What the edited pictures are painted from: `ws` or `styles`."""
+    for operation in operations:
+        direction = _direction(model, operation)
+        layers = layers_of(operation.layers, model.generator.num_ws) if operation.layers else None
+        moved = _bring(job, model, latents, direction.space)
+        try:
+            rows = _move(moved.rows, direction, operation.strength, layers)
+        except ValueError as error:
+            raise UnsupportedByModel(str(error)) from error
+        latents = replace(moved, rows=rows)
+    return paintable(job, model, latents, _truncation(job))
+
+
+def _bring(job: Job, model: LoadedModel, latents: Latents, space: Space) -> Latents:
+    """The latents in the space that a direction moves in; for W that is W+, whose layers may be chosen."""
+    if space is Space.W:
+        space = Space.W_PLUS
+    if latents.space is space:
+        return latents
+    if space is Space.Z:
+        raise UnsupportedByModel(f"a direction in z cannot move latents that are in {latents.space}")
+    ws = to_ws(job, model, latents, _truncation(job))
+    rows = job.forward(model, painting.style_rows, {"ws": ws}) if space is Space.S else ws
+    return replace(latents, space=space, rows=rows)
+
+
+def _move(rows: Tensor, direction: Direction, strength: float, layers: tuple[int, ...] | None) -> Tensor:
+    """A distance is measured in W: where all layers agree and all are moved, there is one w to measure."""
+    whole = layers is None and direction.layers is None and direction.space is Space.W
+    if direction.unit == "distance" and whole and bool((rows == rows[:, :1]).all()):
+        return broadcast(apply(rows[:, 0], direction, strength), rows.shape[1])
+    return apply(rows, direction, strength, layers)
+
+
+def _put(
+    job: Job, model: LoadedModel, before: Latents, edited: Sequence[dict[str, Tensor]], found: Inverted | None
+) -> None:
+    """Paint picture by picture, before and after; put out the edits, a strip of each, and the grid."""
+    K = len(edited)
+    form = "styles" if "styles" in edited[0] else "ws"
+    after = torch.stack([inputs[form] for inputs in edited], dim=1)  # (N, K, ...)
+    _put_latents(job, model, form, after.flatten(0, 1))
+    start = paintable(
+        job,
+        model,
+        _bring(job, model, before, Space.S if form == "styles" else Space.W_PLUS),
+        _truncation(job),
+    )
+    rows = torch.cat([start[form][:, None], after], dim=1).flatten(0, 1)  # (N (K + 1), ...)
+    noise = NoiseSource(found={name: t.repeat_interleave(K + 1, dim=0) for name, t in before.noises.items()})
+    wall = _Wall(job, model, before, found, K)
+    for at, pixels in enumerate(
+        paint(job, model, {form: rows}, noise, begin=INVERSION_SHARE if found else 0)
+    ):
+        wall.hang(*divmod(at, K + 1), pixels)
+    wall.close()
+
+
+def _put_latents(job: Job, model: LoadedModel, form: str, rows: Tensor) -> None:
+    latents = known_by_hash(Space.S if form == "styles" else Space.W_PLUS, rows)
+    put_latents(job, model, {form: rows}, latents, _about(job, model))
+
+
+class _Wall:
+    """Takes the pictures in order: of each source, the one before, then one for each strength."""
+
+    def __init__(self, job: Job, model: LoadedModel, before: Latents, found: Inverted | None, K: int) -> None:
+        self._job, self._model, self._before, self._found, self._K = job, model, before, found, K
+        self._gallery = Gallery(job, "edit")
+        self._tiles: list[Pixels] = []  # of the picture at hand
+        self._collage: Collage | None = None
+
+    def hang(self, index: int, k: int, pixels: Pixels) -> None:
+        """Picture `index`: before for k = 0, else edited with strength k - 1."""
+        job, K = self._job, self._K
+        origin = self._before.origins[index]
+        self._collage = self._collage or Collage(len(self._before), K + 1, *pixels.shape[:2])
+        self._collage.place(index * (K + 1) + k, pixels)
+        self._tiles.append(pixels)
+        if k > 0:
+            sweep = job.request.input.sweep
+            strength = {"strength": sweep.strengths[k - 1]} if sweep else {}
+            self._gallery.hang(pixels, _about(job, self._model, **origin, **strength))
+        if k == K:
+            original = [] if self._found is None else [self._found.originals[index]]
+            about = _about(job, self._model, **origin)
+            name = f"strip_{index:04d}.png"
+            put_png(job, name, strip([*original, *self._tiles]), about, role="strip", index=index)
+            self._tiles = []
+
+    def close(self) -> None:
+        self._gallery.close()
+        wanted = self._job.request.output.grid or self._job.request.input.sweep is not None
+        if wanted and self._collage is not None:
+            about = _about(self._job, self._model, sources=self._before.origins)
+            put_png(self._job, "grid.png", self._collage.pixels, about, role="grid")
+
+
+def _about(job: Job, model: LoadedModel, **picture: Any) -> dict[str, Any]:
+    wanted = job.request.input
+    shared = wanted.model_dump(mode="json", include={"operations", "sweep", "psi", "cutoff", "class_index"})
+    return provenance(job.kind, model.name, model.sha256, shared, **picture)
+
+
+def _truncation(job: Job) -> Truncation:
+    wanted = job.request.input
+    return Truncation(wanted.psi, wanted.cutoff, wanted.class_index)

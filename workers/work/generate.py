@@ -1,0 +1,159 @@
+"""generate: pictures from seeds, latents or an earlier job; style mixing grids; interpolation films."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generative.spaces import Space, lerp, mix_styles, slerp
+from jobs.errors import BadRequest, UnsupportedByModel
+from jobs.schemas import GenerateRequest, Interpolate, Mixing
+from workers import encode
+from workers.encode import Collage
+from workers.job import Result, RunningJob
+from workers.latents import Latents, known_by_hash, layers_of
+from workers.models import LoadedModel
+from workers.provenance import provenance, to_text
+from workers.work.gallery import Gallery, brief, put_png, sized
+from workers.work.latent_output import put_latents
+from workers.work.sources import (
+    Identity,
+    NoiseSource,
+    Truncation,
+    from_seeds,
+    identities,
+    paint,
+    paintable,
+    resolve,
+    to_ws,
+)
+
+Job = RunningJob[GenerateRequest]
+Between = Callable[[Tensor, Tensor, Tensor], Tensor]  # a (...), b (...), t (T,) in [0, 1] -> (T, ...)
+
+
+def generate(job: Job) -> Result:
+    wanted, model = job.request.input, job.model()
+    if wanted.mixing is not None:
+        return _mixing(job, model, wanted.mixing)
+    latents = resolve(job, model, wanted.source)
+    if wanted.interpolate is not None:
+        return _film(job, model, latents, wanted.interpolate)
+    return _pictures(job, model, latents)
+
+
+def _pictures(job: Job, model: LoadedModel, latents: Latents) -> Result:
+    inputs = paintable(job, model, latents, _truncation(job))
+    put_latents(job, model, inputs, latents, _about(job, model))
+    gallery = Gallery(job, "image")
+    collage: Collage | None = None
+    who = identities(latents.origins)
+    for index, pixels in enumerate(paint(job, model, inputs, _noise(job, who, latents.noises))):
+        gallery.hang(pixels, _about(job, model, **latents.origins[index], **_repeat(job, who[index])))
+        if job.request.output.grid:
+            collage = collage or Collage.squarish(len(latents), *pixels.shape[:2])
+            collage.place(index, pixels)
+    gallery.close()
+    if collage is not None:
+        put_png(job, "grid.png", collage.pixels, _about(job, model, sources=latents.origins), role="grid")
+    return {"count": len(latents)}
+
+
+def _mixing(job: Job, model: LoadedModel, mixing: Mixing) -> Result:
+    """Every pair, row by row. The grid also shows the row sources at its left, the column sources on top."""
+    R, C = len(mixing.rows), len(mixing.columns)
+    sources = from_seeds((*mixing.rows, *mixing.columns), model.generator)
+    ws = to_ws(job, model, sources, _truncation(job))
+    mixed = mix_styles(ws[:R], ws[R:], layers_of(mixing.layers, model.generator.num_ws)).flatten(0, 1)
+    put_latents(job, model, {"ws": mixed}, known_by_hash(Space.W_PLUS, mixed), _about(job, model))
+    cells = [(r + 1) * (C + 1) for r in range(R)] + [c + 1 for c in range(C)]
+    cells += [(r + 1) * (C + 1) + c + 1 for r in range(R) for c in range(C)]
+    gallery = Gallery(job, "image")
+    collage: Collage | None = None
+    origins = [*sources.origins, *({"mixing": pair} for pair in _pairs(mixing))]
+    who = identities(origins)
+    painted = paint(job, model, {"ws": torch.cat([ws, mixed])}, _noise(job, who))
+    for index, (cell, pixels) in enumerate(zip(cells, painted, strict=True)):
+        collage = collage or Collage(R + 1, C + 1, *pixels.shape[:2])
+        collage.place(cell, pixels)
+        if index >= R + C:
+            gallery.hang(pixels, _about(job, model, **origins[index], **_repeat(job, who[index])))
+    gallery.close()
+    assert collage is not None
+    about = _about(job, model, mixing=mixing.model_dump(mode="json"))
+    put_png(job, "grid.png", collage.pixels, about, role="grid")
+    return {"count": R * C}
+
+
+def _pairs(mixing: Mixing) -> Iterator[dict[str, Any]]:
+    for row, column in itertools.product(mixing.rows, mixing.columns):
+        yield {"row": row, "column": column, "layers": mixing.layers}
+
+
+def _film(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -> Result:
+    frames = _frames(job, model, latents, wanted)
+    inputs = paintable(job, model, frames, _truncation(job))
+    about = _about(job, model, sources=latents.origins, fps=encode.FPS, **wanted.model_dump(mode="json"))
+    put_latents(job, model, inputs, frames, about)
+    output = job.request.output
+    film = encode.film(output.film, to_text(about), output.quality)
+    one = identities(latents.origins[:1])  # noise that differed from frame to frame would flicker
+    for pixels in paint(job, model, inputs, _noise(job, one * len(frames))):
+        film.add(sized(pixels, output))
+    job.outbox.put(
+        f"interpolation.{output.film}", film.finish, role="film", media_type=encode.MEDIA_TYPES[output.film],
+        about=brief(about),
+    )  # fmt: skip
+    return {"frames": len(frames)}
+
+
+def _frames(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -> Latents:
+    """One latent for each frame: in Z for slerp; else in W+, or in S for latents that come in S."""
+    if len(latents) < 2:
+        raise BadRequest("an interpolation needs at least two latents")
+    if wanted.mode == "slerp":
+        if latents.space is not Space.Z:
+            raise UnsupportedByModel(
+                f"slerp moves in Z, and these latents are in {latents.space}: take linear"
+            )
+        return known_by_hash(Space.Z, along(latents.rows, wanted.frames, wanted.loop, slerp))
+    space = Space.S if latents.space is Space.S else Space.W_PLUS
+    keys = latents.rows if space is Space.S else to_ws(job, model, latents, _truncation(job))
+    return known_by_hash(space, along(keys, wanted.frames, wanted.loop, lerp))
+
+
+def along(keys: Tensor, frames: int, loop: bool, between: Between) -> Tensor:
+    """A path through all of `keys`, (K, ...), at constant pace -> (frames, ...).
+
+    It begins at the first key and ends at the last; a loop goes on to the first and stops one frame
+    before it.
+    """
+    stops = torch.cat([keys, keys[:1]]) if loop else keys
+    ways = len(stops) - 1
+    t = torch.arange(frames) * (ways / frames) if loop else torch.linspace(0, ways, frames)
+    way = t.floor().long().clamp(max=ways - 1)
+    return torch.cat([between(stops[k], stops[k + 1], (t - k)[way == k]) for k in range(ways)])
+
+
+def _truncation(job: Job) -> Truncation:
+    wanted = job.request.input
+    return Truncation(wanted.psi, wanted.cutoff, wanted.class_index)
+
+
+def _noise(job: Job, who: Sequence[Identity], found: Mapping[str, Tensor] | None = None) -> NoiseSource:
+    wanted = job.request.input
+    return NoiseSource(wanted.noise, wanted.noise_seed, who, found or {})
+
+
+def _repeat(job: Job, who: Identity) -> dict[str, int]:
+    """Which of several pictures of one latent this is: random noise makes them differ."""
+    return {"repeat": who[1]} if job.request.input.noise == "random" and who[1] else {}
+
+
+def _about(job: Job, model: LoadedModel, **picture: Any) -> dict[str, Any]:
+    shared = job.request.input.model_dump(
+        mode="json", include={"psi", "cutoff", "class_index", "noise", "noise_seed"}
+    )
+    return provenance(job.kind, model.name, model.sha256, shared, **picture)

@@ -1,0 +1,50 @@
+"""import: a quarantined upload, through the converter, to a model that jobs can name."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jobs.blobs import fetch, model_prefix
+from jobs.errors import BadCheckpoint, NotFound
+from jobs.schemas import ImportRequest
+from jobs.store import ModelRow
+from workers.converter import convert
+from workers.job import Result, RunningJob
+
+
+def import_model(job: RunningJob[ImportRequest]) -> Result:
+    name, wanted = job.request.model, job.request.input
+    with tempfile.TemporaryDirectory(prefix="import-") as place:
+        file, folder = Path(place) / "upload", Path(place) / "model"
+        try:
+            fetch(job.context.blobs, wanted.upload, file)
+        except NotFound as error:
+            raise BadCheckpoint("the uploaded file is no longer there; upload it again") from error
+        job.reporter.report(0.1, message="reading the checkpoint")
+        convert(file, folder, name, wanted.licence, job.reporter.alive)
+        card = _card(folder)
+        prefix = model_prefix(job.tenant, name, card["sha256"])
+        _store(job, folder, prefix)
+    job.imported = ModelRow(name=name, sha256=card["sha256"], prefix=prefix, card=card)
+    return {"model": name, "sha256": card["sha256"]}
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """The model's card, with the directions that were found for it, as `jobs.catalog` reads it."""
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    card["directions"] = []
+    for path in sorted(folder.glob("directions/*.json")):
+        found = json.loads(path.read_text())
+        head = {"set": path.stem, "method": found.get("method")}
+        card["directions"] += [head | direction for direction in found["directions"]]
+    return card
+
+
+def _store(job: RunningJob[ImportRequest], folder: Path, prefix: str) -> None:
+    """Keys hold the hash of the weights, so writing them again is harmless."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for done, path in enumerate(files, 1):
+        key = prefix + path.relative_to(folder).as_posix()
+        job.context.blobs.write(key, path, media_type="application/octet-stream")
+        job.reporter.report(0.5 + 0.5 * done / len(files), message="storing the model")

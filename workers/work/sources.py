@@ -1,0 +1,195 @@
+"""Where latents come from, the `source` of a request, and the way from any space to a picture."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generative.networks.stylegan2 import Generator, SynthesisLayer
+from generative.spaces import Space, broadcast, sample_z
+from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
+from jobs.schemas import ArtifactRef, Source
+from workers.blocks import Answer, Op
+from workers.images import Pixels, to_pixels
+from workers.job import RunningJob
+from workers.latents import Latents, check, from_file, known_by_hash, parse
+from workers.models import LoadedModel
+from workers.provenance import to_text
+from workers.work import painting
+
+Identity = tuple[str, int]  # what a picture is made from, and how many of the same come before it
+CHUNK = 32  # pictures in one call of the engine: progress and cancel are that fine
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How latents from Z are brought to W+."""
+
+    psi: float = 1.0
+    cutoff: int | None = None
+    class_index: int | None = None
+
+
+def resolve(job: RunningJob, model: LoadedModel, source: Source) -> Latents:
+    """Seeds, numbers or an earlier job's latents. Raises BadRequest errors."""
+    if source.seeds is not None:
+        return from_seeds(source.seed_list(), model.generator)
+    if source.latents is not None:
+        given = known_by_hash(Space(source.latents.space), parse(source.latents))
+        return check(given, model.generator)
+    if source.artifact is None:
+        raise BadRequest("pictures must be inverted first")
+    stored = from_file(_read_artifact(job, source.artifact))
+    index = source.artifact.index
+    if index is not None and index >= len(stored):
+        raise UnknownArtifact(f"{source.artifact.name} has {len(stored)} rows, so no row {index}")
+    return check(stored if index is None else stored.row(index), model.generator)
+
+
+def from_seeds(seeds: Sequence[int], generator: Generator) -> Latents:
+    return Latents(Space.Z, sample_z(seeds, generator.z_dim), tuple({"seed": seed} for seed in seeds))
+
+
+def _read_artifact(job: RunningJob, ref: ArtifactRef) -> bytes:
+    try:
+        row = job.context.store.get(job.tenant, ref.job)
+    except NotFound as error:
+        raise UnknownArtifact(f"there is no job {ref.job}") from error
+    output = next((o for o in row.outputs if o.name == ref.name), None)
+    if output is None:
+        raise UnknownArtifact(f"job {ref.job} has no output {ref.name!r}")
+    if output.key is None or output.gone:
+        raise UnknownArtifact(f"{ref.name} of job {ref.job} was removed when its retention ended")
+    return job.context.blobs.read(output.key)
+
+
+def to_ws(job: RunningJob, model: LoadedModel, latents: Latents, truncation: Truncation) -> Tensor:
+    """Latents in Z, W or W+ -> (N, L, w_dim). Truncation acts on those from Z only."""
+    if latents.space is Space.W_PLUS:
+        return latents.rows
+    if latents.space is Space.W:
+        return broadcast(latents.rows, model.generator.num_ws)
+    if latents.space is Space.S:
+        raise UnsupportedByModel("latents in S cannot be brought back to W+")
+    inputs = {"z": latents.rows, "psi": _psi_of_layers(len(latents), model.generator, truncation)}
+    if model.generator.c_dim:
+        inputs["c"] = _one_hot(truncation.class_index, len(latents), model.generator.c_dim)
+    elif truncation.class_index is not None:
+        raise UnsupportedByModel("this model has no classes")
+    ws: Tensor = job.forward(model, painting.map_z, inputs)
+    return ws
+
+
+def _psi_of_layers(N: int, generator: Generator, truncation: Truncation) -> Tensor:
+    """(N, L): psi in the layers before the cutoff, 1 in the others."""
+    psi = torch.ones(N, generator.num_ws)
+    psi[:, : truncation.cutoff] = truncation.psi
+    return psi
+
+
+def _one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
+    if class_index is None:
+        raise BadRequest("this model needs a class")
+    if class_index >= c_dim:
+        raise UnsupportedByModel(f"this model has the classes 0 to {c_dim - 1}, so no {class_index}")
+    return F.one_hot(torch.tensor(class_index), c_dim).float().expand(N, -1)
+
+
+def paintable(
+    job: RunningJob, model: LoadedModel, latents: Latents, truncation: Truncation
+) -> dict[str, Tensor]:
+    """What the painting operations take: `{"ws": ...}`, or `{"styles": ...}` for latents in S."""
+    if latents.space is Space.S:
+        return {"styles": latents.rows}
+    return {"ws": to_ws(job, model, latents, truncation)}
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """The noise of each picture, by `mode`: const, random or none.
+
+    Random noise follows from `seed` and the picture's identity: what it is made from, and how many of the
+    same the job has before it. So neither its place among other pictures nor the job matters.
+    """
+
+    mode: str = "const"
+    seed: int = 0
+    identities: Sequence[Identity] = ()
+    found: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # (N, 1, H, W) by layer, in place of const
+
+    def inputs(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
+        """For pictures `first`, `first + 1`, ...: (count, 1, H, W) for every layer with noise."""
+        if self.mode == "const":
+            return {painting.NOISE + name: t[first : first + count] for name, t in self.found.items()}
+        if self.mode == "none":
+            return {}
+        pictures = [_draw_noise(generator, self.seed, *who) for who in self.identities[first : first + count]]
+        return {painting.NOISE + name: torch.stack([p[name] for p in pictures]) for name in pictures[0]}
+
+    @property
+    def op(self) -> Op:
+        if self.mode == "const" and not self.found:
+            return painting.paint_const
+        return painting.paint_plain if self.mode == "none" else painting.paint_noises
+
+
+def identities(origins: Sequence[Mapping[str, Any]]) -> list[Identity]:
+    """For each picture what it is made from, as text, and how many of the same come before it."""
+    seen: Counter[str] = Counter()
+    found = []
+    for text in map(to_text, origins):
+        found.append((text, seen[text]))
+        seen[text] += 1
+    return found
+
+
+def _draw_noise(generator: Generator, seed: int, origin: str, repeat: int) -> dict[str, Tensor]:
+    """Standard normal, (1, H, W) by layer, coarse to fine from one stream."""
+    who = int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8], "big")
+    rng = np.random.default_rng([seed, who, repeat])
+    drawn = {}
+    for name in generator.layers:
+        layer = generator.synthesis.layer(name)
+        if isinstance(layer, SynthesisLayer) and layer.use_noise:
+            numbers = rng.standard_normal((1, layer.resolution, layer.resolution), dtype=np.float32)
+            drawn[name] = torch.from_numpy(numbers)
+    return drawn
+
+
+def paint(
+    job: RunningJob,
+    model: LoadedModel,
+    inputs: Mapping[str, Tensor],
+    noise: NoiseSource,
+    *,
+    begin: float = 0.0,
+) -> Iterator[Pixels]:
+    """Pictures (H, W, 3), one after the other. While the caller has one chunk, the engine makes the next.
+
+    Progress goes from `begin` to 1.
+    """
+    N = len(next(iter(inputs.values())))
+    pending: Answer | None = None
+    for first in range(0, N + CHUNK, CHUNK):
+        following = _submit(job, model, inputs, noise, first) if first < N else None
+        if pending is not None:
+            yield from to_pixels(job.wait(pending))
+            done = min(first, N)
+            job.reporter.report(begin + (1 - begin) * done / N, done, N)
+        pending = following
+
+
+def _submit(
+    job: RunningJob, model: LoadedModel, inputs: Mapping[str, Tensor], noise: NoiseSource, first: int
+) -> Answer:
+    chunk = {name: t[first : first + CHUNK] for name, t in inputs.items()}
+    count = len(next(iter(chunk.values())))
+    return job.submit(model, noise.op, {**chunk, **noise.inputs(model.generator, first, count)})
