@@ -163,7 +163,7 @@ def advance(program: Program, batch: Batch) -> Step:
         moved = _adam(program, batch, dict(zip(params, gradients, strict=True)))
         after = replace(moved, params=program.settle(moved.params), step=batch.step + 1, first=first)
         outcome = program.outcome(batch.constants, after.step, terms)
-        sound = terms["total"] <= EXPLOSION * (1 + first)  # false for NaN as well
+        sound = torch.isfinite(terms["total"]) & (terms["total"] <= EXPLOSION * (1 + first))
         outcome = torch.where(sound, outcome, int(Outcome.DIVERGED))
     lists = {name: t.tolist() for name, t in terms.items()}
     images = None if seen.images is None else seen.images.detach()

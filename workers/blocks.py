@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class Request:
             self.answer.set_exception(error)
 
 
+Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # name, shape of a row, type
 Piece = tuple[Request, int, int]  # rows of a request: the first, and past the last
 
 
@@ -74,7 +76,7 @@ class Kind:
 
     network: Network  # compared by identity
     op: Op
-    signature: tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+    signature: Signature
 
     @classmethod
     def of(cls, network: Network, op: Op, inputs: Tensors) -> "Kind":
@@ -134,29 +136,29 @@ class BlockRunner:
 
     def __init__(self, device: torch.device, max_batch: int) -> None:
         self._device, self._max_batch = device, max_batch
-        self._known: WeakKeyDictionary[Network, dict[Kind, int]] = WeakKeyDictionary()
+        # By network, which may be forgotten elsewhere, then by op and signature.
+        self._sizes: WeakKeyDictionary[Network, dict[tuple[Op, Signature], int]] = WeakKeyDictionary()
 
     def rows(self, kind: Kind) -> int:
         """How many rows are worth taking together."""
-        return self._sizes.get(kind) or largest_block(
-            kind.network.img_resolution, self._device, self._max_batch
-        )
+        known = self._sizes.get(kind.network, {}).get((kind.op, kind.signature))
+        return known or largest_block(kind.network.img_resolution, self._device, self._max_batch)
 
     def size(self, kind: Kind) -> int:
         """Rows of a block. The first call works it out by running the op."""
-        if kind not in self._sizes:
+        sizes = self._sizes.setdefault(kind.network, {})
+        if (kind.op, kind.signature) not in sizes:
             size = self.rows(kind)
             while size > 1 and not self._any_place_will_do(kind, size):
                 size //= 2
-            self._sizes[kind] = size
-        return self._sizes[kind]
+            sizes[kind.op, kind.signature] = size
+        return sizes[kind.op, kind.signature]
 
     def halve(self, kind: Kind) -> bool:
-        """Smaller blocks from now on, for want of memory. False if there is nothing to halve."""
-        if self._sizes[kind] == 1:
-            return False
-        self._sizes[kind] //= 2
-        return True
+        """Smaller blocks from now on, for want of memory: other bytes too. False if a block is one row."""
+        size = self.size(kind)
+        self._sizes[kind.network][kind.op, kind.signature] = max(1, size // 2)
+        return size > 1
 
     def run(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
         """inputs: (n, ...) on the CPU, any n -> (n, ...) on the CPU. An op's bare tensor is named BARE."""

@@ -82,7 +82,10 @@ class Pool:
             return
         ticket.course = course
         key = ticket.program.key, _shapes(batch)
-        live, limit = course.live, min([s.limit for s in self._stacks if s.key == key], default=self._max_batch)
+        live, limit = (
+            course.live,
+            min([s.limit for s in self._stacks if s.key == key], default=self._max_batch),
+        )
         for at in range(0, len(live), limit):
             some = live[at : at + limit]
             rows = [(ticket, i) for i in some]
