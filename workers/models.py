@@ -1,7 +1,7 @@
 """Models in memory: the ones used last stay loaded, up to a count.
 
-A model is a folder (`generative.store`). Those that ship lie in the model repository; imported ones are fetched from
-the blobs into a local cache, once for each sha256, and are loaded from there.
+A model is a folder (`generative.store`). Those that ship lie in the model repository; imported ones are
+fetched from the blobs into a local cache, once for each sha256, and are loaded from there.
 """
 
 import shutil
@@ -122,7 +122,7 @@ class Models:
         return model
 
     def _perceptual(self, folder: Path, card: Card) -> PerceptualDistance | None:
-        """By the model's own feature network or the lent one: shared, so that inversions of models can share it."""
+        """Sees with the model's own feature network, or with the lent one."""
         for source in (folder, self._repo / LENDER):
             if card.channels == 3 and (source / feature_network.RECORD).is_file():
                 with self._guard:
