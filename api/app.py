@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from api import openapi
 from api.body import Pace
@@ -97,10 +97,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _method_not_allowed(request: Request, error: Exception) -> JSONResponse:
     """405 that lists what the address takes; the router knows only the first route that it met."""
     allowed: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            allowed |= getattr(route, "methods", None) or set()
+    for route in (route for routes in ROUTERS for route in routes.router.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
     if "GET" in allowed:
         allowed.add("HEAD")
     reply = await answer_error(request, error)

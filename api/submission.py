@@ -2,13 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
-from jobs.catalog import Catalog
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from api.body import parse_json
 from api.metrics import Metrics
 from api.problems import invalid
+from jobs.catalog import Catalog
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
 from jobs.schemas import ArtifactRef, InvertRequest, JobRequest, Source, submit_adapter
 from jobs.settings import Settings
@@ -73,11 +75,22 @@ def parse(raw: bytes) -> JobRequest:
     try:
         return submit_adapter.validate_json(raw)
     except ValidationError as error:
-        kind = given.get("kind")
-        errors = [e | {"loc": _without_tag(e["loc"], kind)} for e in error.errors(include_input=False)]
-        raise invalid(errors) from None
+        errors = {(loc := _as_written(e, given)): {**e, "loc": loc} for e in reversed(error.errors())}
+        raise invalid(list(reversed(errors.values()))) from None
 
 
-def _without_tag(loc: tuple[int | str, ...], kind: object) -> tuple[int | str, ...]:
-    """Pydantic puts the union's branch first, which is nothing that the caller wrote."""
-    return loc[1:] if loc and loc[0] == kind else loc
+def _as_written(error: ErrorDetails, given: Any) -> tuple[int | str, ...]:
+    """Where the error is in what the caller wrote; pydantic's path also names the branches of unions.
+
+    Of the branches' errors the first stays, which is the form that the documentation shows.
+    """
+    path = []
+    for depth, part in enumerate(error["loc"], 1):
+        inside = (
+            part in given if isinstance(given, dict) else isinstance(given, list) and isinstance(part, int)
+        )
+        if inside:
+            given = given[part]
+        if inside or (error["type"] == "missing" and depth == len(error["loc"])):
+            path.append(part)
+    return tuple(path)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 PAYLOAD_VERSION = 1  # in every message and row; a worker that does not know a version releases the job
 MAX_SEED = 2**32 - 1
@@ -89,7 +90,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if high < low or high > MAX_SEED:
             raise ValueError(f"a seed range goes upwards and ends at {MAX_SEED} or before")
         if len(seeds) + high - low + 1 > MAX_IMAGES:
-            raise PydanticCustomError("limit_exceeded", f"at most {MAX_IMAGES} seeds in one job")
+            raise PydanticCustomError(
+                "limit_exceeded", "at most {limit} seeds in one job", {"limit": MAX_IMAGES}
+            )
         seeds.extend(range(low, high + 1))
     return tuple(seeds)
 
