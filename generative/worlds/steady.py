@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def sin(angle: Tensor) -> Tensor:
-    """Sine of radians, to 1e-6 for angles within ±10, and 1e-5 within ±100."""
+    """Sine of radians, to 2e-6 for angles within ±10, and 1e-5 within ±100."""
     turns = angle * (0.5 / math.pi)
     turns = turns - turns.round()
     fold = turns.abs()
@@ -31,7 +31,7 @@ def cos(angle: Tensor) -> Tensor:
 
 
 def decay(t: Tensor) -> Tensor:
-    """exp(-t) for t >= 0, to 1e-6; exp(-30) beyond 30."""
+    """exp(-t) for t >= 0, to 2e-6; exp(-30) beyond 30."""
     y = t.clamp(max=30.0) * (1 / 16)
     p = 1 + y * (1 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120)))))
     for _ in range(4):
