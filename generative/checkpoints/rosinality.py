@@ -24,8 +24,8 @@ def rosinality_config(state: Mapping[str, Tensor]) -> StyleGAN2Config:
     Raises:
         CheckpointError: `missing_keys`, `bad_config`.
     """
-    convs = [name for name in state if re.fullmatch(r"convs\.\d+\.conv\.weight", name)]
-    mapping = [name for name in state if re.fullmatch(r"style\.\d+\.weight", name)]
+    convs = [name for name in state if re.fullmatch(r"convs\.\d{1,2}\.conv\.weight", name)]
+    mapping = [name for name in state if re.fullmatch(r"style\.\d{1,2}\.weight", name)]
     needed = {"input.input", "style.1.weight", "to_rgb1.conv.weight"}
     needed |= {f"convs.{i}.conv.weight" for i in range(len(convs))}
     if missing := needed - set(state):
@@ -55,30 +55,30 @@ def from_rosinality(state: Mapping[str, Tensor], latent_avg: Tensor | None) -> d
     ours: dict[str, Tensor] = {}
     for name, value in state.items():
         ours.update(_translate(name, value))
-    layers = sorted({name.rsplit(".", 1)[0] for name in ours if name.endswith("noise_strength")})
     rng = torch.Generator().manual_seed(NOISE_SEED)
-    for layer in layers:
-        size = int(layer.split(".")[1].removeprefix("b"))
-        block = layer.rsplit(".", 1)[0]
+    for k in range(-1, 2 * len(rosinality_config(state).resolutions) - 2):
+        layer = _conv_layer(k)
+        block, size = layer.rsplit(".", 1)[0], 4 if k < 0 else 8 << (k // 2)
         for name in (f"{layer}.resample_filter", f"{block}.resample_filter"):
             ours.setdefault(name, fir_filter((1, 3, 3, 1)))
         ours.setdefault(f"{layer}.noise_const", torch.randn(size, size, generator=rng))
     if latent_avg is not None:
-        ours["mapping.w_avg"] = latent_avg.reshape(-1, latent_avg.shape[-1])[0]
+        average = _without_ones(latent_avg, 1)
+        ours["mapping.w_avg"] = average[0] if average.ndim == 2 and len(average) else average
     return ours
 
 
 def _translate(name: str, value: Tensor) -> dict[str, Tensor]:
     """One of their tensors under our name, without the leading axes of 1 that theirs have."""
-    if match := re.fullmatch(r"style\.([1-9]\d*)\.(weight|bias)", name):
+    if match := re.fullmatch(r"style\.([1-9]\d?)\.(weight|bias)", name):
         return {f"mapping.fc{int(match[1]) - 1}.{match[2]}": value}
-    if match := re.fullmatch(r"noises\.noise_(\d+)", name):
+    if match := re.fullmatch(r"noises\.noise_(\d{1,2})", name):
         return {f"{_conv_layer(int(match[1]) - 1)}.noise_const": _without_ones(value, 2)}
     if name == "input.input":
         return {"synthesis.b4.const": _without_ones(value, 3)}
-    if match := re.fullmatch(r"(conv1|convs\.(\d+))\.(.+)", name):
+    if match := re.fullmatch(r"(conv1|convs\.(\d{1,2}))\.(.+)", name):
         return _in_layer(_conv_layer(int(match[2] or -1)), match[3], name, value)
-    if match := re.fullmatch(r"(to_rgb1|to_rgbs\.(\d+))\.(.+)", name):
+    if match := re.fullmatch(r"(to_rgb1|to_rgbs\.(\d{1,2}))\.(.+)", name):
         return _in_layer(f"synthesis.b{8 << int(match[2]) if match[2] else 4}.torgb", match[3], name, value)
     return {name: value}
 

@@ -7,6 +7,7 @@ holds.
 """
 
 import io
+import re
 import stat
 import struct
 import zipfile
@@ -47,7 +48,7 @@ def read_members(content: bytes) -> dict[str, memoryview]:
 
 def _check_directory_entry(info: zipfile.ZipInfo, total: int) -> None:
     name = info.orig_filename
-    if "\\" in name or "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name:
+    if re.match(r"/|[A-Za-z]:", name) or "\\" in name or "\0" in name or ".." in name.split("/"):
         raise CheckpointError("bad_container", f"a member has the path {name[:100]!r}")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise CheckpointError("bad_container", f"{name[:100]!r} is a symbolic link")

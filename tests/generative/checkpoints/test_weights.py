@@ -100,6 +100,11 @@ MODELS = {
     "34-no-g_ema": (lambda f: f.rosinality(change=lambda root: root.pop("g_ema")), "missing_keys"),
     "35-unexpected": (changed(extra=torch.zeros(3)), "unexpected_keys"),
     "35-half-a-layer-too-many": (changed(**{"convs.9.noise.weight": torch.zeros(1)}), "unexpected_keys"),
+    "35-layer-of-a-billion": (changed(**{"convs.999999999.noise.weight": torch.zeros(1)}), "unexpected_keys"),
+    "36-empty-average": (
+        lambda f: f.rosinality(change=lambda root: root.update(latent_avg=torch.zeros(0))),
+        "wrong_shapes",
+    ),
     "36-shape": (changed(**{"convs.1.conv.weight": torch.zeros(1, 4, 4, 3, 3)}), "wrong_shapes"),
     "36-scalar": (changed(**{"convs.1.activate.bias": torch.zeros([])}), "wrong_shapes"),
     "36-empty": (changed(**{"conv1.conv.modulation.weight": torch.zeros(0, 10)}), "wrong_shapes"),

@@ -143,6 +143,29 @@ def test_no_stored_output_of_the_official_code_is_left_out(ada):
     assert [name for name in ada.outputs if not name.startswith(known)] == []
 
 
+def test_stylegan2_of_the_stylegan3_repository_agrees():
+    folder = SHARED / "stylegan3" / "stylegan2_in_sg3_repo_r32"
+    if not folder.exists():
+        pytest.skip("the vectors are not beside this repository")
+    case = Case(folder)
+    g = Generator(config_from_kwargs(case.config["G_init_kwargs"])).requires_grad_(False)
+    g.load_state_dict(case.part("G_ema."))
+    assert g.config.conv_clamp == 256
+
+    w = g.map(case.inputs["z"])
+    ours = {
+        "w": w,
+        "img_psi0.7": g(case.inputs["z"], psi=0.7),
+        "img_wplus": g.synthesize(case.inputs["wplus"]),
+    }
+    for name in ("ws_psi0.7", "ws_psi0.5_cutoff4"):
+        ours[name] = truncate(broadcast(w, g.num_ws), g.mapping.w_avg, *truncation(name))
+    ours |= {f"style.{name}": value for name, value in g.styles(case.inputs["wplus"]).items()}
+    assert set(ours) == set(case.outputs)
+    for name, value in ours.items():
+        assert_close(value, case.outputs[name])
+
+
 @pytest.fixture(scope="module")
 def rosinality():
     folder = SHARED / "rosinality_stylegan2" / "size64"
