@@ -27,6 +27,7 @@ from jobs.schemas import (
 )
 
 FLOAT32_MAX = 3.4028234663852886e38
+_WAY = {"z": 0, "w": 1, "w+": 1, "s": 2}
 
 
 def check(request: JobRequest, card: Card) -> None:
@@ -56,13 +57,28 @@ def _check_edit(given: EditInput, card: Card) -> None:
     _check_source(given.source, given, card)
     if given.source.images is not None:
         _check_space(given.inversion.space, card, "input.inversion.space")
+    at = _source_space(given)
     for i, operation in enumerate(given.operations):
-        card.direction(operation.name)
+        at = _onward(at, card.direction(operation.name).space, f"input.operations[{i}]")
         if operation.layers is not None:
             _check_layers(operation.layers, card, f"input.operations[{i}].layers")
     strengths = len(given.sweep.strengths) if given.sweep else 1
     if (_count(given.source) or 1) * strengths > MAX_IMAGES:
         raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
+
+
+def _source_space(given: EditInput) -> str:
+    """Where the latents are before the first operation; for an artifact the earliest that it can be."""
+    if given.source.images is not None:
+        return given.inversion.space
+    return given.source.latents.space if given.source.latents is not None else "z"
+
+
+def _onward(at: str, to: str, where: str) -> str:
+    """The space after an operation in `to`: latents go from z over w and w+ to s, and not back."""
+    if _WAY[to] < _WAY[at]:
+        raise UnsupportedByModel(f"{where} acts in {to!r}, and {at!r} does not lead there.")
+    return at if _WAY[to] == _WAY[at] else to
 
 
 def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) -> None:

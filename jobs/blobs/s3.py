@@ -102,6 +102,10 @@ class S3BlobStore:
         expires = time.time() + ttl_s
         return self._public.generate_presigned_url("get_object", Params=asked, ExpiresIn=ttl_s), expires
 
+    def close(self) -> None:
+        self._s3.close()
+        self._public.close()
+
     def ping(self) -> None:
         with _errors("the bucket"):
             self._s3.head_bucket(Bucket=self._bucket)

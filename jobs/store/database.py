@@ -1,7 +1,7 @@
 """Connections: SQLite (WAL) or PostgreSQL through psycopg, set up so that both give the same guarantees.
 
 An accepted job survives a power cut, so both flush at commit (`synchronous=FULL`; PostgreSQL's default):
-about 3 ms on a laptop's disk, which a heartbeat, worth nothing after a power cut, does not pay.
+about 3 ms on a small machine's disk, which a heartbeat, worth nothing after a power cut, does not pay.
 A transaction that writes takes SQLite's write lock at its start: one that reads first and writes later
 would fail with "database is locked", whatever the timeout. On PostgreSQL READ COMMITTED is what conditional
 updates need: a waiting UPDATE looks at its WHERE again when the row's holder has committed.

@@ -1,0 +1,218 @@
+"""Models by their cards, and what a request must have in common with one."""
+
+import base64
+import json
+import struct
+
+import pytest
+
+from jobs.cards import Card
+from jobs.catalog import Catalog
+from jobs.errors import (
+    BadRequest,
+    LimitExceeded,
+    UnknownDirection,
+    UnknownModel,
+    UnsupportedByModel,
+)
+from jobs.fit import check
+from jobs.schemas import request_adapter
+from jobs.store import ModelRow
+from tests.jobs.given import TENANT
+
+CARD = {
+    "name": "tiny",
+    "family": "stylegan2",
+    "resolution": 16,
+    "z_dim": 4,
+    "w_dim": 3,
+    "num_ws": 2,
+    "classes": 0,
+    "spaces": ["z", "w", "w+"],
+    "style_size": 5,
+    "sha256": "a" * 64,
+    "licence": "Apache-2.0",
+}
+DIRECTIONS = {
+    "set": "sefa",
+    "method": "sefa",
+    "directions": [
+        {"name": "sefa_0", "space": "w", "layers": None, "unit": "sigma", "range": [-3, 3]},
+        {"name": "in_z", "space": "z", "layers": None, "unit": "raw"},
+    ],
+}
+
+
+def put(folder, name="tiny", **changes):
+    """A model folder, as far as the catalog looks at it."""
+    (folder / name / "directions").mkdir(parents=True, exist_ok=True)
+    (folder / name / "card.json").write_text(json.dumps(CARD | {"name": name} | changes))
+    (folder / name / "directions" / "sefa.json").write_text(json.dumps(DIRECTIONS))
+
+
+@pytest.fixture
+def catalog(store, tmp_path):
+    put(tmp_path / "models")
+    return Catalog(tmp_path / "models", store)
+
+
+def request(kind="generate", output=None, **given):
+    return request_adapter.validate_json(
+        json.dumps({"kind": kind, "model": "tiny", "input": given, "output": output or {}})
+    )
+
+
+def test_a_model_of_the_repository_is_found_with_all_that_its_card_says(catalog):
+    card = catalog.get(TENANT, "tiny")
+
+    assert (card.resolution, card.num_ws) == (16, 2)
+    assert card.model_dump()["licence"] == "Apache-2.0"
+    assert card.direction("sefa_0").unit == "sigma" and card.direction("sefa_0").set == "sefa"
+
+
+def test_imported_models_belong_to_their_tenant(catalog, store):
+    store.put_model(TENANT, ModelRow("faces", "b" * 64, "p/", CARD | {"name": "faces"}))
+
+    assert [card.name for card in catalog.list(TENANT)] == ["faces", "tiny"]
+    assert [card.name for card in catalog.list("other")] == ["tiny"]
+    with pytest.raises(UnknownModel):
+        catalog.get("other", "faces")
+
+
+def test_the_repository_comes_first(catalog, store):
+    store.put_model(TENANT, ModelRow("tiny", "b" * 64, "p/", CARD | {"sha256": "b" * 64}))
+
+    assert catalog.get(TENANT, "tiny").sha256 == "a" * 64
+    assert len(catalog.list(TENANT)) == 1
+
+
+def test_an_unknown_model_is_refused_with_a_hint(catalog):
+    with pytest.raises(UnknownModel, match=r"no model 'tinny'. Did you mean 'tiny'\?"):
+        catalog.get(TENANT, "tinny")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../models/tiny", "tiny/", "/etc", "TINY", "tiny\x00", "x" * 100])
+def test_names_cannot_lead_elsewhere(catalog, name):
+    with pytest.raises(UnknownModel):
+        catalog.get(TENANT, name)
+
+
+def test_a_model_that_changes_on_disk_is_read_again(catalog, tmp_path):
+    catalog.get(TENANT, "tiny")
+    put(tmp_path / "models", sha256="c" * 64)
+    folder = tmp_path / "models" / "tiny"
+    (folder / "card.json").touch()
+
+    assert catalog.get(TENANT, "tiny").sha256 == "c" * 64
+
+
+def test_a_card_that_is_not_right_is_named(store, tmp_path):
+    put(tmp_path, num_ws=0)
+
+    with pytest.raises(ValueError, match="'tiny'"):
+        Catalog(tmp_path, store).get(TENANT, "tiny")
+
+
+# --- what fits -------------------------------------------------------------------------------------------
+
+IMAGES = ["img_" + "0" * 64]
+
+
+@pytest.fixture
+def card():
+    return Card.model_validate(CARD | {"directions": DIRECTIONS["directions"]})
+
+
+EDIT = {"operations": [{"op": "direction", "name": "sefa_0"}]}
+
+
+def packed(*numbers):
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def latents(space, values):
+    return {"latents": {"space": space, "values": values}}
+
+
+@pytest.mark.parametrize(
+    "kind, given",
+    [
+        ("generate", {}),
+        ("generate", {"source": latents("z", [[0, 1, 2, 3.5]])}),
+        ("generate", {"source": latents("w", [[0, 1, 2]] * 3)}),
+        ("generate", {"source": latents("w+", [[[0, 1, 2], [3, 4, 5]]])}),
+        ("generate", {"source": {"latents": {"space": "w", "base64": packed(1, 2, 3), "shape": [1, 3]}}}),
+        ("generate", {"source": {"seeds": "0-3"}, "interpolate": {"frames": 10}}),
+        ("generate", {"cutoff": 2, "mixing": {"rows": [1], "columns": [2], "layers": "0-1"}}),
+        ("invert", {"images": IMAGES}),
+        ("edit", {"source": {"seeds": [1]}} | EDIT),
+        ("edit", {"source": {"images": IMAGES}} | EDIT),
+        ("edit", {"source": {"seeds": [1]}, "operations": [{"op": "direction", "name": "in_z"}]}),
+    ],
+)
+def test_what_the_model_can_do_is_accepted(card, kind, given):
+    check(request(kind, **given), card)
+
+
+@pytest.mark.parametrize(
+    "error, given",
+    [
+        (UnsupportedByModel, {"source": latents("s", [[0] * 5])}),  # the card lists no S
+        (BadRequest, {"source": latents("w", [[0, 1]])}),
+        (BadRequest, {"source": latents("w", [])}),
+        (BadRequest, {"source": latents("w", [0, 1, 2])}),
+        (BadRequest, {"source": latents("w", [[0, 1, 2], [0, 1]])}),
+        (BadRequest, {"source": latents("w", [[0, 1, "2"]])}),
+        (BadRequest, {"source": latents("w", [[0, 1, True]])}),
+        (BadRequest, {"source": latents("w", [[0, 1, None]])}),
+        (BadRequest, {"source": latents("w", [[0, 1, 1e39]])}),
+        (BadRequest, {"source": latents("w", [[0, 1, 10**400]])}),
+        (BadRequest, {"source": {"latents": {"space": "w", "base64": packed(1, 2), "shape": [1, 3]}}}),
+        (BadRequest, {"source": {"latents": {"space": "w", "base64": "a", "shape": [1, 3]}}}),
+        (BadRequest, {"source": {"latents": {"space": "w", "base64": packed(1, 2, 3), "shape": [-1, 3]}}}),
+        (BadRequest, {"source": {"latents": {"space": "w", "base64": packed(1, 2, 3), "shape": []}}}),
+        (
+            BadRequest,
+            {"source": {"latents": {"space": "w", "base64": packed(1, 2, float("nan")), "shape": [1, 3]}}},
+        ),
+        (BadRequest, {"cutoff": 3}),
+        (UnsupportedByModel, {"class": 0}),
+        (BadRequest, {"mixing": {"rows": [1], "columns": [2], "layers": "1-2"}}),
+        (BadRequest, {"mixing": {"rows": [1], "columns": [2], "layers": "1-0"}}),
+        (BadRequest, {"source": {"seeds": [1]}, "interpolate": {"frames": 10}}),
+        (LimitExceeded, {"source": latents("w", [[0, 1, 2]] * 1025)}),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(card, error, given):
+    with pytest.raises(error) as refused:
+        check(request(**given), card)
+    assert type(refused.value) is error
+
+
+@pytest.mark.parametrize(
+    "error, given",
+    [
+        (UnknownDirection, {"operations": [{"op": "direction", "name": "smile"}]}),
+        (BadRequest, {"operations": [{"op": "direction", "name": "sefa_0", "layers": "0-2"}]}),
+        (UnsupportedByModel, {"operations": [{"op": "direction", "name": n} for n in ("sefa_0", "in_z")]}),
+        (LimitExceeded, {"source": {"seeds": "0-99"}, "sweep": {"strengths": [i for i in range(33)]}}),
+    ],
+)
+def test_an_edit_that_the_model_cannot_do_is_refused(card, error, given):
+    with pytest.raises(error):
+        check(request("edit", **({"source": {"seeds": [1]}} | EDIT | given)), card)
+
+
+def test_latents_that_cannot_be_written_are_not_asked_for(card):
+    with pytest.raises(UnsupportedByModel):
+        check(request(output={"latents": "s"}), card)
+
+
+def test_a_model_of_classes_needs_one_that_it_has(card):
+    conditional = card.model_copy(update={"classes": 10})
+
+    check(request(**{"class": 9}), conditional)
+    check(request(source=latents("w", [[0, 1, 2]])), conditional)  # past the point where it matters
+    for given in ({}, {"class": 10}):
+        with pytest.raises(BadRequest):
+            check(request(**given), conditional)

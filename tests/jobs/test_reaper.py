@@ -1,0 +1,146 @@
+"""The reaper: whatever is lost on the way, a tick puts it right, and a part that fails stops no other."""
+
+import threading
+
+import pytest
+
+from jobs.blobs.memory import MemoryBlobStore
+from jobs.errors import BlobsUnavailable
+from jobs.lanes import LANES
+from jobs.queue import MemoryJobQueue
+from jobs.reaper import Reaper
+from jobs.schemas import Status
+from tests.jobs.given import LIMITS, TENANT, claim, picture, submit
+
+
+class DeafQueue(MemoryJobQueue):
+    def send(self, job_id: str, kind: str, lane: str) -> bool:
+        super().send(job_id, kind, lane)
+        return False
+
+    def empty_lanes(self) -> frozenset[str]:
+        return frozenset()
+
+
+@pytest.fixture
+def reaper(store):
+    return Reaper(store, MemoryJobQueue(), MemoryBlobStore())
+
+
+def publish(reaper, row):
+    held = claim(reaper.store, row)
+    output = picture(held)
+    reaper.blobs.write(output.key, b"picture", media_type="image/png")
+    reaper.store.finish(held, Status.SUCCEEDED, outputs=[output])
+    return output
+
+
+def test_a_job_whose_message_was_lost_is_sent_again(reaper, later):
+    row = submit(reaper.store)
+    assert reaper.tick()["sent"] == 0
+    later(row.id, 3)
+
+    assert reaper.tick()["sent"] == 1
+    assert reaper.queue.sent == [(row.id, "generate", "1-normal.fast")]
+    assert reaper.tick()["sent"] == 0
+
+
+def test_after_the_broker_forgot_everything_waiting_jobs_are_sent_at_once(reaper, later):
+    rows = [submit(reaper.store) for _ in range(3)]
+    for row in rows:
+        for _ in range(9):
+            reaper.store.mark_sent(row.id)
+        later(row.id, 4)
+    assert reaper.queue.empty_lanes() == set(LANES)
+
+    assert reaper.tick()["sent"] == 3
+
+
+def test_a_broker_that_is_down_is_asked_once_a_tick(store, later):
+    queue = DeafQueue()
+    for _ in range(5):
+        later(submit(store).id, 4)
+
+    assert Reaper(store, queue, MemoryBlobStore()).tick()["sent"] == 0
+    assert len(queue.sent) == 1
+
+
+def test_a_job_of_a_dead_worker_is_back_with_the_workers_in_one_tick(reaper, later):
+    row = submit(reaper.store)
+    claim(reaper.store, row)
+    later(row.id, LIMITS.lease_s + 1)
+
+    done = reaper.tick()
+
+    assert (done["requeued"], done["sent"]) == (1, 1)
+
+
+def test_retention_removes_the_object(reaper, later):
+    row = submit(reaper.store)
+    output = publish(reaper, row)
+    later(row.id, LIMITS.artifact_ttl_s + 1)
+
+    assert reaper.tick()["artifacts_removed"] == 1
+
+    assert not reaper.blobs.exists(output.key)
+    assert reaper.store.get(TENANT, row.id).outputs[0].gone
+    assert reaper.tick()["artifacts_removed"] == 0
+
+
+def test_what_was_written_and_not_published_goes_and_the_rest_stays(reaper, later):
+    row = submit(reaper.store)
+    stale = [f"{row.prefix}a/0/image_0000.png", f"{row.prefix}ckpt/1-5.safetensors"]
+    for key in stale:
+        reaper.blobs.write(key, b"x", media_type="image/png")
+    output = publish(reaper, row)
+    assert reaper.tick()["jobs_swept"] == 0  # its worker may still be writing
+    later(row.id, LIMITS.leftovers_s + 1)
+
+    assert reaper.tick()["jobs_swept"] == 1
+    assert list(reaper.blobs.objects) == [output.key]
+
+
+def test_all_that_a_deleted_job_wrote_goes(reaper):
+    row, other = submit(reaper.store), submit(reaper.store)
+    publish(reaper, row)
+    kept = publish(reaper, other)
+    reaper.blobs.write(f"{row.prefix}ckpt/1-5.safetensors", b"x", media_type="image/png")
+    reaper.store.delete(TENANT, row.id)
+
+    assert reaper.tick()["prefixes_removed"] == 1
+    assert list(reaper.blobs.objects) == [kept.key]
+    assert reaper.tick()["prefixes_removed"] == 0
+
+
+def test_objects_that_cannot_be_removed_are_tried_again_and_stop_nothing_else(reaper, later, monkeypatch):
+    row, waiting = submit(reaper.store), submit(reaper.store)
+    output = publish(reaper, row)
+    later(row.id, LIMITS.artifact_ttl_s + 1)
+    later(waiting.id, 4)
+
+    def fail(keys):
+        raise BlobsUnavailable
+
+    with monkeypatch.context() as broken:
+        broken.setattr(reaper.blobs, "delete", fail)
+        done = reaper.tick()
+    assert (done["artifacts_removed"], done["sent"]) == (0, 1)
+
+    assert reaper.tick()["artifacts_removed"] == 1
+    assert not reaper.blobs.exists(output.key)
+
+
+def test_it_runs_until_it_is_stopped(reaper, later):
+    row = submit(reaper.store)
+    later(row.id, 4)
+    stop = threading.Event()
+    sent = reaper.queue.send
+
+    def send_and_stop(*due):
+        stop.set()
+        return sent(*due)
+
+    reaper.queue.send = send_and_stop
+    reaper.run(0.01, stop)
+
+    assert [job for job, _, _ in reaper.queue.sent] == [row.id]
