@@ -24,6 +24,8 @@ MODULE = "generative.convert"
 REFUSED = 3  # exit status of the converter for a file that it will not read; the reason is on stderr
 LOOK_S = 0.2
 MESSAGE_BYTES = 64 * 1024
+OVERRUN = (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ)
+OUT_OF_ROOM = ("MemoryError", "can't allocate memory", "bad_alloc", "File too large")  # Python, torch, C++, the kernel
 GiB = 1024**3
 
 
@@ -127,6 +129,6 @@ def _reason(status: int, stderr: str) -> Exception:
             return BadCheckpoint(str(said["detail"]), code=str(said["code"]))
         except (ValueError, LookupError, TypeError):
             return BadCheckpoint()
-    if status in (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ) or "MemoryError" in stderr:
+    if status in OVERRUN or any(words in stderr for words in OUT_OF_ROOM):
         return BadCheckpoint("reading the file took more memory or time than is allowed", code="too_large")
     return JobFailed(f"the converter ended with status {status}", code="converter_failed")
