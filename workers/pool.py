@@ -57,6 +57,9 @@ class Stack:
     def keep(self, rows: list[int]) -> None:
         self.batch, self.rows = self.batch.select(rows), [self.rows[r] for r in rows]
 
+    def has_room_for(self, other: "Stack") -> bool:
+        return self.key == other.key and len(self.rows) + len(other.rows) <= min(self.limit, other.limit)
+
     def tickets(self) -> list[Ticket]:
         return list(dict.fromkeys(ticket for ticket, _ in self.rows))
 
@@ -141,14 +144,14 @@ class Pool:
 
     def _merge(self) -> None:
         """Join stacks that fit into one."""
-        merged: dict[Hashable, Stack] = {}
-        for stack in list(self._stacks):
-            other = merged.get(stack.key)
-            if other and len(other.rows) + len(stack.rows) <= min(other.limit, stack.limit):
-                other.batch, other.rows = Batch.stack([other.batch, stack.batch]), other.rows + stack.rows
-                self._stacks.remove(stack)
+        kept: list[Stack] = []
+        for stack in self._stacks:
+            other = next((other for other in kept if other.has_room_for(stack)), None)
+            if other is None:
+                kept.append(stack)
             else:
-                merged[stack.key] = stack
+                other.batch, other.rows = Batch.stack([other.batch, stack.batch]), other.rows + stack.rows
+        self._stacks = deque(kept)
 
     def clear(self) -> list[Ticket]:
         tickets = [ticket for stack in self._stacks for ticket in stack.tickets()]

@@ -1,8 +1,7 @@
 """The engine with real (random) generators, and with programs whose answer is known."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -10,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generative.inversion.projector import Projector, ProjectorOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
-from generative.program import Evaluation, Outcome, Tensors, run
-from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
+from generative.program import Tensors
+from workers.engine import Engine, EngineOutOfMemory, Tick
 
 LONG = 30  # seconds after which something is stuck
 
@@ -101,7 +99,9 @@ def test_a_picture_has_the_same_bits_in_any_company(model: SimpleNamespace) -> N
             z = torch.cat([seeded(s, model.generator.z_dim) for s in some])
             together = engine.forward(model, z_to_picture, {"z": z}).result(LONG)
             for row, seed in enumerate(some):
-                assert torch.equal(together["image"][row], expected[seed]["image"][0]), f"seed {seed} of {size}"
+                assert torch.equal(together["image"][row], expected[seed]["image"][0]), (
+                    f"seed {seed} of {size}"
+                )
                 assert torch.equal(together["ws"][row], expected[seed]["ws"][0])
 
 
@@ -140,7 +140,9 @@ def test_a_small_job_does_not_wait_behind_a_large_one(engine: Engine, gate: Gate
     assert order == ["small", "large"]
 
 
-def test_different_models_ops_and_shapes_are_kept_apart(engine: Engine, gate: Gate, ticks: list[Tick]) -> None:
+def test_different_models_ops_and_shapes_are_kept_apart(
+    engine: Engine, gate: Gate, ticks: list[Tick]
+) -> None:
     one, other = SimpleNamespace(generator=Toy()), SimpleNamespace(generator=Toy())
     answers = [
         engine.forward(one, total, {"x": torch.ones(1, 3)}),

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from generative.inversion.projector import Projector, ProjectorOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
-from generative.program import Course, Evaluation, Outcome, Program, Tensors, run
+from generative.program import Course, Evaluation, Outcome, Tensors, run
 from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
 
 LONG = 30  # seconds after which something is stuck
 
 
 class Valley:
-    """Finds x (N, 3) that equals the target. `hold` makes a step wait; `memory` is how many samples fit."""
+    """Finds x (N, 3) that equals the target. Steps wait for `go`; `memory` is how many samples fit."""
 
     def __init__(self, key: Hashable = "valley", memory: int = 1000) -> None:
         self.key, self.memory = key, memory
-        self.go = threading.Event()
+        self.entered, self.go = threading.Event(), threading.Event()
         self.go.set()
 
     def constants(self, problems: Tensors) -> Tensors:
@@ -32,6 +32,7 @@ class Valley:
         return {"x": torch.zeros_like(problems["target"])}
 
     def evaluate(self, params: Tensors, constants: Tensors, step: Tensor) -> Evaluation:
+        self.entered.set()
         assert self.go.wait(LONG)
         if len(step) > self.memory:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -70,14 +71,16 @@ def jobs() -> Iterator[ThreadPoolExecutor]:
         yield jobs
 
 
-Call = Callable[[], Course]
+Begin = Callable[..., list[Future[Course]]]
 
 
 @pytest.fixture
-def together(engine: Engine, jobs: ThreadPoolExecutor) -> Callable[..., list[Future[Course]]]:
-    """Starts jobs in threads of their own, while the engine is kept busy until all of them have arrived."""
+def together(engine: Engine, jobs: ThreadPoolExecutor) -> Begin:
+    """Starts jobs in threads of their own; the engine is kept busy until all of them have arrived."""
 
-    def begin(*calls: Call) -> list[Future[Course]]:
+    def begin(
+        *calls: Callable[[], Course], then: Callable[[], object] = lambda: None
+    ) -> list[Future[Course]]:
         entered, opened = threading.Event(), threading.Event()
 
         def wait(network: object, inputs: Tensors) -> Tensor:
@@ -87,9 +90,12 @@ def together(engine: Engine, jobs: ThreadPoolExecutor) -> Callable[..., list[Fut
 
         engine.forward(SimpleNamespace(generator=Pixel()), wait, {"x": torch.zeros(1, 1)})
         assert entered.wait(LONG)
-        futures = [jobs.submit(call) for call in calls]
-        while len(engine._arrivals) < len(calls):
-            threading.Event().wait(0.002)
+        futures = []
+        for count, call in enumerate(calls, 1):
+            futures.append(jobs.submit(call))
+            while len(engine._arrivals) < count:
+                threading.Event().wait(0.002)
+        then()
         opened.set()
         return futures
 
@@ -104,7 +110,9 @@ def identity(network: nn.Module, inputs: Tensors) -> Tensor:
     return inputs["x"]
 
 
-def sizes(ticks: list[Tick]) -> list[int]:
+def sizes(engine: Engine, ticks: list[Tick]) -> list[int]:
+    """How many samples took each step; all work must have been handed in."""
+    assert engine.drain(LONG)
     return [t.rows for t in ticks if t.work == "optimise"]
 
 
@@ -119,14 +127,14 @@ def test_results_are_those_of_the_plain_loop(engine: Engine) -> None:
 
 
 def test_jobs_with_equal_programs_step_together_and_leave_when_done(
-    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+    engine: Engine, together: Begin, ticks: list[Tick]
 ) -> None:
     jobs = together(
-        lambda: engine.optimise(Valley(), valley(2, steps=10)), lambda: engine.optimise(Valley(), valley(3, steps=4))
+        lambda: engine.optimise(Valley(), valley(2, steps=10)),
+        lambda: engine.optimise(Valley(), valley(3, steps=4)),
     )
     assert [job.result(LONG).steps for job in jobs] == [[10, 10], [4, 4, 4]]
-    # The first job is admitted, steps are taken, the second one joins as soon as it is admitted.
-    assert sizes(ticks) == [5] * 4 + [2] * 6
+    assert sizes(engine, ticks) == [5] * 4 + [2] * 6
 
 
 def test_a_job_joins_others_in_the_middle_of_their_run(engine: Engine, jobs: ThreadPoolExecutor) -> None:
@@ -142,7 +150,7 @@ def test_a_job_joins_others_in_the_middle_of_their_run(engine: Engine, jobs: Thr
 
 
 def test_other_programs_and_shapes_are_not_stacked(
-    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+    engine: Engine, together: Begin, ticks: list[Tick]
 ) -> None:
     wide = {"target": torch.ones(1, 5), "steps": torch.tensor([3])}
     jobs = together(
@@ -151,33 +159,23 @@ def test_other_programs_and_shapes_are_not_stacked(
         lambda: engine.optimise(Valley("one"), wide),
     )
     assert [job.result(LONG).steps for job in jobs] == [[3]] * 3
-    assert sizes(ticks) == [1] * 9
+    assert sizes(engine, ticks) == [1] * 9
 
 
 def test_more_samples_than_fit_into_a_stack_take_turns(
-    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+    engine: Engine, together: Begin, ticks: list[Tick]
 ) -> None:
-    ends: list[int] = []
-
-    def job(size: int) -> Call:
-        def call() -> Course:
-            course = engine.optimise(Valley(), valley(size, steps=6))
-            ends.append(size)
-            return course
-
-        return call
-
-    jobs = together(job(20), job(30), job(8))
-    assert all(set(j.result(LONG).steps) == {6} for j in jobs)
-    assert max(sizes(ticks)) <= 32
-    assert len(sizes(ticks)) == 12  # 58 samples in two stacks, in turn, never one job after the other
+    jobs = together(*(lambda n=n: engine.optimise(Valley(), valley(n, steps=3)) for n in (20, 30, 8)))
+    assert [job.result(LONG).steps for job in jobs] == [[3] * n for n in (20, 30, 8)]
+    assert sizes(engine, ticks) == [28, 30] * 3
 
 
 @pytest.mark.parametrize("space", ["w", "w+"])
 def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
-    space: str, engine: Engine, together: Callable[..., list[Future[Course]]]
+    space: str, engine: Engine, together: Begin
 ) -> None:
-    """To 1e-4 in w (5e-7 after one step): other batch sizes round differently, and the steps amplify that."""
+    """To 5e-3 in w, whose deviation is about 1: batch sizes round differently (by 1e-6), and Adam, which
+    scales small gradients up, amplifies that."""
     project = projector(space)
     targets = pictures(project, 6)
     options = [ProjectorOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(6)]
@@ -186,7 +184,9 @@ def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
     for problem, job in zip(problems, jobs, strict=True):
         alone, company = run(project, problem), job.result(LONG)
         assert company.steps == alone.steps
-        torch.testing.assert_close(company.params["w"], alone.params["w"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(company.params["w"], alone.params["w"], rtol=0, atol=5e-3)
+        total = company.curves[0]["total"], alone.curves[0]["total"]
+        torch.testing.assert_close(*map(torch.tensor, total), rtol=1e-3, atol=0)
 
 
 def projector(space: str) -> Projector:
@@ -227,7 +227,9 @@ def test_a_projection_resumed_from_a_checkpoint_makes_the_same_bits(engine: Engi
     assert resumed.curves == whole.curves
 
 
-def test_a_callback_that_raises_takes_the_samples_out_at_the_next_step(engine: Engine, ticks: list[Tick]) -> None:
+def test_a_callback_that_raises_takes_the_samples_out_at_the_next_step(
+    engine: Engine, ticks: list[Tick]
+) -> None:
     program = Valley()
 
     def cancel(update: Update) -> None:
@@ -236,7 +238,7 @@ def test_a_callback_that_raises_takes_the_samples_out_at_the_next_step(engine: E
     with pytest.raises(Canceled):
         engine.optimise(program, valley(4, steps=10**6), on_step=cancel)
     assert engine.drain(LONG)
-    assert len(sizes(ticks)) < 10**6
+    assert len(sizes(engine, ticks)) < 10**6
 
 
 def test_a_job_is_asked_whether_to_go_on_even_while_nothing_moves(engine: Engine) -> None:
@@ -273,9 +275,7 @@ def test_an_update_shows_losses_and_a_checkpoint(engine: Engine) -> None:
     assert update.tensors()["curve/total"].shape == (2, 5)
 
 
-def test_a_diverging_sample_fails_alone(
-    engine: Engine, together: Callable[..., list[Future[Course]]]
-) -> None:
+def test_a_diverging_sample_fails_alone(engine: Engine, together: Begin) -> None:
     jobs = together(
         lambda: engine.optimise(Valley(), valley(2, steps=20)),
         lambda: engine.optimise(Valley(), valley(1, steps=20, target=float("nan"))),
@@ -286,7 +286,7 @@ def test_a_diverging_sample_fails_alone(
 
 
 def test_a_program_that_raises_fails_the_jobs_that_stepped_with_it_and_no_others(
-    engine: Engine, together: Callable[..., list[Future[Course]]]
+    engine: Engine, together: Begin
 ) -> None:
     bad, neighbour, other = together(
         lambda: engine.optimise(Valley(), valley(1, steps=-1)),
@@ -301,25 +301,27 @@ def test_a_program_that_raises_fails_the_jobs_that_stepped_with_it_and_no_others
 
 def test_a_stack_that_does_not_fit_into_memory_is_halved_once(engine: Engine, ticks: list[Tick]) -> None:
     assert engine.optimise(Valley(memory=8), valley(16, steps=3)).steps == [3] * 16
-    assert sizes(ticks) == [8] * 6
     with pytest.raises(EngineOutOfMemory):
         engine.optimise(Valley("smaller", memory=2), valley(16, steps=3))
+    assert sizes(engine, ticks) == [8] * 6
 
 
 # --- the engine as a whole -----------------------------------------------------------------------------
 
 
 def test_forward_blocks_go_first_but_do_not_starve_optimisation(
-    engine: Engine, together: Callable[..., list[Future[Course]]], ticks: list[Tick]
+    engine: Engine, together: Begin, ticks: list[Tick]
 ) -> None:
-    job = together(lambda: engine.optimise(Valley(), valley(1, steps=3)))[0]
-    del ticks[:]
-    picture = engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.zeros(16 * 40, 1)})
-    picture.result(LONG)
+    model, x = SimpleNamespace(generator=Pixel()), torch.zeros(16 * 40, 1)
+    job = together(
+        lambda: engine.optimise(Valley(), valley(1, steps=3)),
+        then=lambda: engine.forward(model, identity, {"x": x}),
+    )[0]
     job.result(LONG)
-    assert len(sizes(ticks)) <= 3 and len(ticks) >= 40
-    runs = "".join(t.work[0] for t in ticks).split("o")
-    assert all(len(r) <= BURST + 1 for r in runs[:-1])
+    assert engine.drain(LONG)
+    order = "".join(t.work[0] for t in ticks)
+    assert order.count("o") == 3 and order.count("f") == 41
+    assert order.startswith("ffff") and "f" * (BURST * 2 + 1) not in order[: order.rindex("o")]
 
 
 def test_the_engine_shows_that_it_lives_and_whether_it_works(engine: Engine) -> None:
@@ -327,8 +329,7 @@ def test_the_engine_shows_that_it_lives_and_whether_it_works(engine: Engine) -> 
     program.go.clear()
     with ThreadPoolExecutor(1) as job:
         future = job.submit(lambda: engine.optimise(program, valley(1, steps=2)))
-        while not (engine.busy and engine._pool):
-            threading.Event().wait(0.002)
+        assert program.entered.wait(LONG)
         assert not engine.drain(0.05)
         program.go.set()
         future.result(LONG)
@@ -348,8 +349,7 @@ def test_closing_fails_what_waits_instead_of_leaving_it_hanging(jobs: ThreadPool
     engine, program = Engine("cpu"), Valley()
     program.go.clear()
     running = jobs.submit(lambda: engine.optimise(program, valley(1, steps=10**6)))
-    while not (engine.busy and engine._pool):
-        threading.Event().wait(0.002)
+    assert program.entered.wait(LONG)
     waiting = engine.forward(SimpleNamespace(generator=Pixel()), identity, {"x": torch.ones(1, 1)})
     closing = jobs.submit(engine.close)
     program.go.set()

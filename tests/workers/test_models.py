@@ -1,0 +1,213 @@
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from generative.cards import About
+from generative.checkpoints.errors import CheckpointError
+from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
+from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.store import save_model
+from jobs.blobs.memory import MemoryBlobStore
+from jobs.errors import NotFound, UnknownModel
+from jobs.store import ModelRow
+from workers import models as module
+from workers.models import Models
+
+
+def save(folder: Path, seed: int = 0, channels: int = 3) -> str:
+    """A tiny random model; returns its sha256."""
+    torch.manual_seed(seed)
+    config = StyleGAN2Config(
+        img_resolution=8,
+        img_channels=channels,
+        z_dim=8,
+        w_dim=8,
+        mapping_layers=1,
+        channel_base=64,
+        channel_max=8,
+    )
+    return save_model(folder, Generator(config).eval(), About(name=folder.name)).sha256
+
+
+class Library:
+    """The part of the job store that knows imported models."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], ModelRow] = {}
+
+    def get_model(self, tenant: str, name: str) -> ModelRow:
+        try:
+            return self.rows[tenant, name]
+        except KeyError:
+            raise NotFound from None
+
+
+@pytest.fixture
+def library() -> Library:
+    return Library()
+
+
+@pytest.fixture
+def blobs() -> MemoryBlobStore:
+    return MemoryBlobStore()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    return tmp_path / "repo"
+
+
+@pytest.fixture
+def open_models(
+    tmp_path: Path, repo: Path, library: Library, blobs: MemoryBlobStore
+) -> Callable[..., Models]:
+    settings = SimpleNamespace(model_repo=repo, work_dir=tmp_path / "work")
+    return lambda **given: Models(settings, library, blobs, **given)
+
+
+def publish(folder: Path, library: Library, blobs: MemoryBlobStore, tenant: str = "default") -> ModelRow:
+    """Import a model folder as the import job does."""
+    prefix = f"t/{tenant}/m/{folder.name}/abc/"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            key = prefix + path.relative_to(folder).as_posix()
+            blobs.write(key, path, media_type="application/octet-stream")
+    row = ModelRow(folder.name, "abc", prefix, {})
+    library.rows[tenant, folder.name] = row
+    return row
+
+
+def test_a_shipped_model_is_loaded_ready_to_paint(open_models: Callable[..., Models], repo: Path) -> None:
+    sha256 = save(repo / "tiny")
+    model = open_models().get("default", "tiny")
+    assert (model.name, model.sha256, model.card.resolution) == ("tiny", sha256, 8)
+    assert not model.generator.training and not any(p.requires_grad for p in model.generator.parameters())
+    assert model.w_mean.shape == (8,) and model.w_std > 0
+    assert "sefa_0" in model.directions
+    assert model.perceptual is None
+
+
+def test_a_model_is_loaded_once_however_many_ask_at_a_time(
+    open_models: Callable[..., Models], repo: Path
+) -> None:
+    save(repo / "tiny")
+    models = open_models()
+    barrier = threading.Barrier(8)
+
+    def ask() -> object:
+        barrier.wait(30)
+        return models.get("default", "tiny")
+
+    with ThreadPoolExecutor(8) as pool:
+        found = {id(future.result()) for future in [pool.submit(ask) for _ in range(8)]}
+    assert len(found) == 1
+
+
+def test_the_model_used_longest_ago_is_forgotten_first(
+    open_models: Callable[..., Models], repo: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        save(repo / name)
+    models = open_models(capacity=2)
+    a, b = models.get("t", "a"), models.get("t", "b")
+    assert models.get("t", "a") is a
+    models.get("t", "c")  # b goes
+    assert models.get("t", "a") is a
+    assert models.get("t", "b") is not b
+
+
+def test_a_shipped_model_that_was_replaced_is_loaded_anew(
+    open_models: Callable[..., Models], repo: Path
+) -> None:
+    save(repo / "tiny", seed=0)
+    models = open_models()
+    old = models.get("t", "tiny")
+    new_sha256 = save(repo / "tiny", seed=1)
+    assert models.get("t", "tiny").sha256 == new_sha256 != old.sha256
+
+
+def test_a_name_that_nobody_knows_is_an_unknown_model(open_models: Callable[..., Models]) -> None:
+    with pytest.raises(UnknownModel, match="no model 'nothing'"):
+        open_models().get("t", "nothing")
+
+
+def test_an_imported_model_is_fetched_once_and_survives_a_restart_without_the_blobs(
+    open_models: Callable[..., Models], tmp_path: Path, library: Library, blobs: MemoryBlobStore
+) -> None:
+    sha256 = save(tmp_path / "mine")
+    row = publish(tmp_path / "mine", library, blobs)
+    assert open_models().get("default", "mine").sha256 == sha256
+    blobs.delete(list(blobs.list(row.prefix)))
+    assert open_models().get("default", "mine").sha256 == sha256
+
+
+def test_an_imported_model_belongs_to_its_tenant(
+    open_models: Callable[..., Models], tmp_path: Path, library: Library, blobs: MemoryBlobStore
+) -> None:
+    save(tmp_path / "mine")
+    publish(tmp_path / "mine", library, blobs, tenant="one")
+    models = open_models()
+    models.get("one", "mine")
+    with pytest.raises(UnknownModel):
+        models.get("two", "mine")
+
+
+def test_an_interrupted_fetch_leaves_nothing_that_looks_like_a_model(
+    open_models: Callable[..., Models],
+    tmp_path: Path,
+    library: Library,
+    blobs: MemoryBlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save(tmp_path / "mine")
+    publish(tmp_path / "mine", library, blobs)
+    real = module.fetch
+
+    def break_off(blobs: MemoryBlobStore, key: str, path: Path) -> None:
+        real(blobs, key, path)
+        if path.name == "weights.safetensors":
+            raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(module, "fetch", break_off)
+    models = open_models()
+    with pytest.raises(ConnectionError):
+        models.get("default", "mine")
+    monkeypatch.undo()
+    models.get("default", "mine")
+
+
+def test_files_that_are_gone_make_an_unknown_model(
+    open_models: Callable[..., Models], library: Library
+) -> None:
+    library.rows["default", "mine"] = ModelRow("mine", "abc", "t/default/m/mine/abc/", {})
+    with pytest.raises(UnknownModel, match="are gone"):
+        open_models().get("default", "mine")
+
+
+def test_weights_that_are_not_those_of_the_card_are_refused(
+    open_models: Callable[..., Models], tmp_path: Path, repo: Path
+) -> None:
+    save(repo / "tiny", seed=0)
+    save(tmp_path / "other", seed=1)
+    shutil.copy(tmp_path / "other" / "weights.safetensors", repo / "tiny")
+    with pytest.raises(CheckpointError):
+        open_models().get("t", "tiny")
+
+
+def test_colour_models_without_a_feature_network_share_the_lent_one(
+    open_models: Callable[..., Models], repo: Path
+) -> None:
+    for name, channels in (("portraits", 3), ("other", 3), ("grey", 1)):
+        save(repo / name, channels=channels)
+    FeatureNetwork(
+        FeatureRecord(resolution=8, channels=(4, 4), readouts=(Readout(name="smile", kind="continuous"),))
+    ).save(repo / "portraits")
+    models = open_models()
+    assert models.get("t", "other").perceptual is models.get("t", "portraits").perceptual is not None
+    assert models.get("t", "grey").perceptual is None
