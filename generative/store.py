@@ -47,7 +47,7 @@ def save_model(folder: Path, generator: Generator, about: About, *, half: bool =
     statistics = w_statistics(sample_w(generator))
     _save_weights(folder / WEIGHTS, generator, half)
     moments = {f.name: getattr(statistics, f.name).contiguous() for f in dataclasses.fields(statistics)}
-    (folder / STATISTICS).write_bytes(save(moments, metadata={"format": "pt"}))
+    (folder / STATISTICS).write_bytes(save(moments))
     save_directions(folder, "sefa", "sefa", sefa_set(generator, statistics))
     card = _card(folder, generator, about, statistics, half)
     write_card(folder, card)
@@ -85,7 +85,7 @@ def _save_weights(path: Path, generator: Generator, half: bool) -> None:
         dtype = torch.float16 if half else torch.float32
         state[name] = value.detach().cpu().to(dtype).contiguous()
     config = json.dumps(dataclasses.asdict(generator.config))
-    path.write_bytes(save(state, metadata={"format": "pt", "config": config}))
+    path.write_bytes(save(state, metadata={"config": config}))  # one entry: several come in random order
 
 
 def _card(folder: Path, generator: Generator, about: About, statistics: WStatistics, half: bool) -> Card:

@@ -31,7 +31,7 @@ def save_directions(folder: Path, name: str, method: str, directions: Sequence[D
         raise ValueError("two directions of a set have the same name")
     target = folder / "directions"
     target.mkdir(parents=True, exist_ok=True)
-    (target / f"{name}.safetensors").write_bytes(save(vectors, metadata={"format": "pt"}))
+    (target / f"{name}.safetensors").write_bytes(save(vectors))
     record = {"set": name, "method": method, "directions": [_to_json(d) for d in directions]}
     (target / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
