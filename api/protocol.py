@@ -1,6 +1,7 @@
 """HTTP/1.1 as uvicorn reads it, with our limits and our errors where the parser itself refuses a request."""
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -18,6 +19,7 @@ REASONS = {
     431: "Request Header Fields Too Large",
 }
 HEAD_S = 30.0  # for a request line and headers to come
+_METHOD = re.compile(rb"[A-Z]{1,24} /")
 SLACK = 4  # the parser stops at so many times the limits; below that the gate answers
 
 
@@ -34,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _head_timer: Any = None
+    _recent = b""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -42,6 +45,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._recent = data[:32]
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -70,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         cause = error.__context__ if error else None
         if isinstance(cause, TooLong):
             code, detail = cause.code, "The head of the request is too long."
-        elif isinstance(error, httptools.HttpParserInvalidMethodError):
+        elif isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD.match(self._recent):
             code, detail = "method_not_allowed", "There is no such method."
         else:
             code, detail = "malformed_request", "The request is not well-formed HTTP."

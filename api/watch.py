@@ -119,16 +119,17 @@ async def follow(
         pending: list[dict[str, Any]] = []
         while True:
             if not pending or status is not Status.RUNNING or time.monotonic() - asked_at > POLL_S:
-                asked_at = time.monotonic()
+                asked_at, answered = time.monotonic(), True
                 try:
-                    for event in await run_in_threadpool(store.events, tenant, job_id, seq):
-                        yield event
-                        seq, status = event.seq, Status(event.body["status"])
+                    news = await run_in_threadpool(store.events, tenant, job_id, seq)
                 except Transient:
-                    pass
+                    news, answered = [], False
                 except NotFound:
                     return
-                if status.terminal:
+                for event in news:
+                    yield event
+                    seq, status = event.seq, Status(event.body["status"])
+                if status.terminal and answered:
                     return
             for live_event in pending:
                 yield live_event

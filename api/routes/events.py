@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.deps import JobIdInPath, Live, PlainInt, Shown, Store, Tenant, produces, stream_slot
 from api.problems import HttpProblem
 from api.watch import follow
-from jobs.errors import NotFound
+from jobs.errors import NotFound, Transient
 from jobs.store import EventRow
 
 router = APIRouter(tags=["jobs"])
@@ -61,8 +61,8 @@ async def job_events(
             else:
                 yield _live(event)
         row = await run_in_threadpool(store.get, tenant, job_id)
-    except NotFound:
-        return  # deleted meanwhile
+    except (NotFound, Transient):
+        return  # deleted meanwhile; or the caller comes again, and goes on from the last id
     view = await run_in_threadpool(views.job, row)
     for output in view.outputs:
         yield ServerSentEvent(event="output", data=output.model_copy(update={"base64": None}))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
@@ -43,6 +44,13 @@ DIRECTIONS = {
     "method": "sefa",
     "directions": [{"name": "smile", "space": "w", "layers": "2-4", "unit": "sigma", "range": [-3, 3]}],
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_log_lines() -> Iterator[None]:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
