@@ -42,10 +42,14 @@ def _check_sizes(config: StyleGAN2Config) -> None:
         and 1 <= config.mapping_layers <= MAX_MAPPING_LAYERS
         and all(1 <= width <= MAX_WIDTH for width in widths)
         and 0 <= config.c_dim <= MAX_WIDTH
-        and config.channel_base >= config.img_resolution
-        and 1 <= len(config.resample_filter) <= 16
+        and config.img_resolution <= config.channel_base <= MAX_WIDTH * MAX_RESOLUTION
+        and len(config.resample_filter) == 4  # what the padding of the networks is made for
+        and all(0 <= tap <= 1000 for tap in config.resample_filter)
+        and any(config.resample_filter)
         and 0 <= config.num_fp16_res <= 16
         and 0 <= config.w_avg_beta <= 1
+        and 0 < config.mapping_lr_multiplier <= 1000
+        and (config.conv_clamp is None or 0 < config.conv_clamp <= 1e9)
     )
     if not possible:
-        raise CheckpointError("bad_config", f"no network is built like this: {config}")
+        raise CheckpointError("bad_config", "a size or factor in the configuration that no network has")

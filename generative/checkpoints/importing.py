@@ -58,7 +58,7 @@ def import_checkpoint(path: Path, max_bytes: int = MAX_BYTES) -> Imported:
     if size > max_bytes:
         raise CheckpointError("too_large", f"the file has {size} bytes, more than {max_bytes}")
     content = path.read_bytes()
-    contents = _with_average(_read(content))
+    contents = _read(content)
     _check_fit(contents)
     digest = hashlib.sha256(content).hexdigest()
     notes = list(contents.notes)
@@ -93,7 +93,7 @@ def _read_torch(root: Any, format_name: str, size: int) -> _Contents:
     if not isinstance(root, dict):
         raise CheckpointError("unsupported_format", "the file holds no dictionary")
     if "g_ema" not in root:
-        names = some_of(str(name)[:50] for name in root)
+        names = some_of(name[:50] for name in root if isinstance(name, str))
         raise CheckpointError("missing_keys", f"the file holds no g_ema; it holds {names}")
     state = make_tensors(_specs(root["g_ema"], "g_ema"), 4 * size)  # half precision doubles
     average = root.get("latent_avg")
@@ -102,7 +102,8 @@ def _read_torch(root: Any, format_name: str, size: int) -> _Contents:
     config = rosinality_config(state)
     _check_arguments(root.get("args"), config)
     notes = ["without noise buffers; ours are drawn from seed 0"] if "noises.noise_0" not in state else []
-    return _Contents(format_name, config, from_rosinality(state, average), tuple(notes))
+    contents = _Contents(format_name, config, from_rosinality(state, average), tuple(notes))
+    return _with_average(contents) if average is None else contents
 
 
 def _specs(group: object, name: str) -> dict[str, TensorSpec]:
@@ -120,9 +121,8 @@ def _check_arguments(args: object, config: StyleGAN2Config) -> None:
         return
     weights = {"size": config.img_resolution, "latent": config.w_dim, "n_mlp": config.mapping_layers}
     for name, value in weights.items():
-        said = args.state.get(name, value)
-        if said != value:
-            raise CheckpointError("bad_config", f"{name} is {value} by the weights, not {str(said)[:50]}")
+        if args.state.get(name, value) != value:
+            raise CheckpointError("bad_config", f"{name} is {value} by the weights, not by the arguments")
 
 
 def _header_length(content: bytes) -> int:
@@ -161,9 +161,7 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
 
 
 def _with_average(contents: _Contents) -> _Contents:
-    """Estimate the mean of w where the file has none, as rosinality's scripts do before they truncate."""
-    if "mapping.w_avg" in contents.state:
-        return contents
+    """Estimate the mean of w, as rosinality's scripts do before they truncate."""
     state = contents.state | {"mapping.w_avg": torch.zeros(contents.config.w_dim)}
     _check_fit(replace(contents, state=state))
     generator = Generator(contents.config)

@@ -66,8 +66,9 @@ def config_from_kwargs(kwargs: Mapping[str, Any], stylegan3: bool = False) -> St
         CheckpointError: `bad_config`, also for arguments that change the numbers in ways that we do not know.
     """
     flat = dict(kwargs)
-    mapping = dict(flat.pop("mapping_kwargs", {}))
-    nested = flat.pop("synthesis_kwargs", None)
+    mapping, nested = flat.pop("mapping_kwargs", {}), flat.pop("synthesis_kwargs", None)
+    if not isinstance(mapping, dict) or not isinstance(nested, dict | None):
+        raise CheckpointError("bad_config", "arguments of the network that are no dictionary")
     stylegan3 = nested is None and (stylegan3 or any(name in flat for name in _SYNTHESIS))
     fields: dict[str, Any] = dict(_STYLEGAN3 if stylegan3 else _ADA)
     for name, value in (flat | dict(nested or {})).items():

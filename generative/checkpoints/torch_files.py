@@ -72,7 +72,8 @@ def read_torch_stream(content: bytes, allowed: Mapping[str, Constructor]) -> Any
         raise CheckpointError("unsupported_format", "a torch stream of another protocol or byte order")
     value = read_pickle(stream, allowed, load)
     keys = read_pickle(stream, {})
-    if not isinstance(keys, list) or len(keys) != len(storages) or any(key not in keys for key in storages):
+    named = {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
+    if named != set(storages) or len(keys) != len(storages):
         raise CheckpointError("malformed", "the storages of the stream are not those that its pickle names")
     for key in keys:
         _fill(storages[key], stream, content)

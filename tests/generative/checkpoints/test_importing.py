@@ -76,6 +76,15 @@ def test_a_training_file_without_an_average_gets_one_from_samples(forge):
     assert "average" in imported.provenance["notes"][0]
 
 
+def test_arguments_that_would_be_endless_as_text_are_compared_only(forge):
+    endless = ()
+    for _ in range(60):
+        endless = (endless, endless)
+    with pytest.raises(CheckpointError) as refused:
+        import_checkpoint(forge.write(forge.rosinality(training=True, args={"size": endless})))
+    assert refused.value.code == "bad_config"
+
+
 def test_an_old_file_without_noise_gets_the_same_noise_each_time(forge):
     path = forge.write(forge.rosinality(noises=False))
     first, second = import_checkpoint(path), import_checkpoint(path)

@@ -73,6 +73,18 @@ def test_the_stream_is_left_after_the_pickle():
     assert [read_pickle(stream, {}), read_pickle(stream, {}), stream.read()] == [1, 2, b"rest"]
 
 
+def doubled(times):
+    """A tuple of itself twice, so many times over: small to write, exponential to walk through."""
+    return b"\x80\x04)" + b"\x942\x86" * times
+
+
+def test_values_that_grow_exponentially_when_walked_are_not_walked():
+    found = read_pickle(io.BytesIO(b"\x80\x04}" + b"K\x01" + doubled(60)[2:] + b"s."), {})
+    assert found[1][0] is found[1][1]
+    with pytest.raises(CheckpointError, match="key of type tuple"):
+        read_pickle(io.BytesIO(b"\x80\x04}" + doubled(60)[2:] + b"Ns."), {})
+
+
 def test_an_endless_pickle_is_cut_off(monkeypatch):
     monkeypatch.setattr("generative.checkpoints.pickles.MAX_OPCODES", 100)
     with pytest.raises(CheckpointError) as refused:

@@ -118,6 +118,10 @@ MODELS = {
     "unknown-argument": (nvlabs_with(magic=1), "bad_config"),
     "other-activation": (nvlabs_with(synthesis={"activation": "relu"}), "bad_config"),
     "text-for-a-number": (nvlabs_with(synthesis={"channel_max": "many"}), "bad_config"),
+    "number-for-arguments": (nvlabs_with(mapping_kwargs=5), "bad_config"),
+    "no-learning-rate": (nvlabs_with(mapping_kwargs={"lr_multiplier": float("nan")}), "bad_config"),
+    "number-of-10000-digits": (nvlabs_with(synthesis={"channel_base": 10**10_000}), "bad_config"),
+    "filter-of-six": (nvlabs_with(synthesis={"resample_filter": [1, 2, 3, 3, 2, 1]}), "bad_config"),
     "endless-mapping": (nvlabs_with(mapping_kwargs={"num_layers": 10**9}), "bad_config"),
     "optimizer-for-a-network": (
         lambda f: f.rosinality(change=lambda root: root.update(g_ema={"state": {"a": 1}})),
