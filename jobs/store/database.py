@@ -1,7 +1,7 @@
 """Connections: SQLite (WAL) or PostgreSQL through psycopg, set up so that both give the same guarantees.
 
-An accepted job survives a power cut, so both flush at commit (`synchronous=FULL`; PostgreSQL's default):
-about 3 ms on a small machine's disk, which a heartbeat, worth nothing after a power cut, does not pay.
+An accepted job survives a power cut: PostgreSQL flushes at each commit, and for SQLite `Flush` does. That
+takes about 3 ms on a small machine, which a heartbeat, worth nothing after a power cut, does not pay.
 A transaction that writes takes SQLite's write lock at its start: one that reads first and writes later
 would fail with "database is locked", whatever the timeout. On PostgreSQL READ COMMITTED is what conditional
 updates need: a waiting UPDATE looks at its WHERE again when the row's holder has committed.
@@ -10,7 +10,8 @@ updates need: a waiting UPDATE looks at its WHERE again when the row's holder ha
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,8 +24,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.errors import StoreUnavailable
+from jobs.store.flush import Flush
 
-BUSY_S = 10  # how long a statement waits for a lock
+BUSY_S = 10.0  # how long a statement waits for a lock
 POOL = 20
 
 
@@ -66,7 +68,8 @@ def connect(url: str) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options = f"-c lock_timeout={BUSY_S}s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    options = f"-c lock_timeout={round(BUSY_S * 1000)} -c statement_timeout=60s"
+    options += " -c idle_in_transaction_session_timeout=30s"  # a frozen process must not keep its locks
     return create_engine(
         parsed,
         pool_size=POOL,
@@ -83,17 +86,18 @@ def _dumps(value: object) -> str:
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # `_begin_sqlite` says BEGIN, not the driver
-    for pragma in (f"busy_timeout={BUSY_S * 1000}", "journal_mode=WAL", "foreign_keys=ON"):
+    for pragma in (
+        f"busy_timeout={round(BUSY_S * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",  # `Flush` makes commits durable
+        "foreign_keys=ON",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if not options.get("write", False):
-        connection.exec_driver_sql("BEGIN")
-        return
-    connection.exec_driver_sql("PRAGMA synchronous=" + ("FULL" if options["durable"] else "NORMAL"))
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -105,15 +109,17 @@ class Database:
     """Transactions on one engine. A database that does not answer is `StoreUnavailable`."""
 
     def __init__(self, engine: Engine) -> None:
-        serial = engine.dialect.name == "sqlite"
         self.engine = engine
-        # In WAL mode a transaction of SQLite sees one state anyhow.
-        self._reader = engine if serial else engine.execution_options(isolation_level="REPEATABLE READ")
-        self._writers = {
-            flush: engine.execution_options(write=True, durable=flush) for flush in (True, False)
-        }
+        self._writer = engine.execution_options(write=True)
         # SQLite's waiters poll with growing pauses; threads of one process can queue up instead.
-        self._turn = threading.Lock() if serial else nullcontext()
+        self._turn: AbstractContextManager[object] = nullcontext()
+        self._flush: Flush | None = None
+        if engine.dialect.name == "sqlite":
+            self._reader = engine  # in WAL mode a transaction sees one state anyhow
+            self._turn = threading.Lock()
+            self._flush = Flush(Path(str(engine.url.database)))
+        else:
+            self._reader = engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -127,15 +133,18 @@ class Database:
 
         What is not `durable` may be undone by a power cut (on SQLite; it survives a crash of the process).
         """
-        with _unavailable(), self._turn, self._writers[durable].begin() as connection:
-            yield connection
+        with _unavailable():
+            with self._turn, self._writer.begin() as connection:
+                yield connection
+            if durable and self._flush is not None:
+                self._flush.wait()
 
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
         raise StoreUnavailable("the database did not answer") from error
     except DBAPIError as error:
         if error.connection_invalidated:
