@@ -189,6 +189,22 @@ def test_inputs_without_rows_or_of_unequal_length_are_refused(engine: Engine) ->
         engine.forward(model, total, {"x": torch.zeros(2, 3), "y": torch.zeros(3, 3)})
 
 
+def place_matters(generator: Toy, inputs: Tensors) -> Tensor:
+    """A network whose last rows are summed in another order."""
+    row = torch.arange(len(inputs["x"]))
+    return inputs["x"].sum(dim=1) + (row >= 3) * 1e-6
+
+
+def test_an_op_that_is_not_the_same_in_every_place_of_a_block_runs_in_smaller_ones(
+    engine: Engine, ticks: list[Tick]
+) -> None:
+    answer = engine.forward(SimpleNamespace(generator=Toy()), place_matters, {"x": torch.ones(12, 3)})
+    assert torch.equal(answer.result(LONG), torch.full((12,), 3.0))
+    engine.forward(SimpleNamespace(generator=Toy()), place_matters, {"x": torch.ones(1, 3)}).result(LONG)
+    assert engine.drain(LONG)
+    assert [t.size for t in ticks] == [12, 2]  # six blocks of two rows, then one
+
+
 @dataclass
 class Roomy:
     """An op that has memory for so many rows."""
