@@ -1,7 +1,11 @@
-"""What routes may ask for. Each alias is the whole declaration of a dependency."""
+"""What routes may ask for. Each alias is the whole declaration of a dependency.
+
+They are coroutines although they wait for nothing: FastAPI sends a plain function to a thread, which takes
+longer than most of them.
+"""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -34,7 +38,7 @@ _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.I
 
 
 def _state(name: str) -> Any:
-    def read(request: Request) -> Any:
+    async def read(request: Request) -> Any:
         return getattr(request.app.state, name)
 
     return Depends(read)
@@ -55,7 +59,7 @@ Followers = Annotated[Streams, _state("streams")]
 JsonBody = Annotated[bytes, Depends(json_body)]
 
 
-def tenant() -> str:
+async def tenant() -> str:
     """Until there are keys, everything belongs to one tenant."""
     return DEFAULT_TENANT
 
@@ -63,14 +67,14 @@ def tenant() -> str:
 Tenant = Annotated[str, Depends(tenant)]
 
 
-def job_id(job_id: str) -> str:
+async def job_id(job_id: str) -> str:
     """An id in the path. What cannot be one is simply not there."""
     if not _JOB_ID.fullmatch(job_id):
         raise NotFound("There is no such job.")
     return job_id
 
 
-def image_id(image_id: str) -> str:
+async def image_id(image_id: str) -> str:
     if not _IMAGE_ID.fullmatch(image_id):
         raise NotFound("There is no such image.")
     return image_id
@@ -80,14 +84,14 @@ JobIdInPath = Annotated[str, Depends(job_id)]
 ImageIdInPath = Annotated[str, Depends(image_id)]
 
 
-def idempotency_key(request: Request) -> str | None:
+async def idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise HttpProblem("bad_header", "Idempotency-Key must have 1 to 255 printable ASCII characters.")
     return key
 
 
-def preferred_wait_s(request: Request) -> int:
+async def preferred_wait_s(request: Request) -> int:
     """`n` of `Prefer: wait=n`, at most 60; a preference that is not understood is none (RFC 7240)."""
     found = _WAIT.search(",".join(request.headers.getlist("prefer")))
     return min(int(found[1]), MAX_WAIT_S) if found else 0
@@ -109,7 +113,7 @@ PlainInt = Annotated[int, BeforeValidator(_plain_integer)]
 WaitSeconds = Annotated[PlainInt, Field(ge=0, le=MAX_WAIT_S)]
 
 
-def strict_query(request: Request) -> None:
+async def strict_query(request: Request) -> None:
     """Refuses parameters that the route does not know, and ones that are there twice."""
     known = _query_names(request.scope["route"].dependant)
     prefixes = tuple(name.removesuffix("<key>") for name in known if name.endswith("<key>"))
@@ -134,10 +138,10 @@ def _query_names(dependant: Dependant) -> set[str]:
     return names.union(*(_query_names(child) for child in dependant.dependencies))
 
 
-def produces(*media_types: str) -> Callable[[Request], None]:
+def produces(*media_types: str) -> Callable[[Request], Awaitable[None]]:
     """Dependency: 406 if the caller accepts none of `media_types`."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         accepted = request.headers.get("accept", "*/*")
         if not any(_accepts(accepted, media) for media in media_types):
             raise HttpProblem("not_acceptable", f"This address answers with {' or '.join(media_types)}.")

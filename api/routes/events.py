@@ -19,7 +19,7 @@ router = APIRouter(tags=["jobs"])
 _SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
-def start_seq(request: Request, after_seq: Annotated[PlainInt, Field(ge=0)] | None = None) -> int:
+async def start_seq(request: Request, after_seq: Annotated[PlainInt, Field(ge=0)] | None = None) -> int:
     """Where to go on: `Last-Event-ID`, which a browser sends by itself, wins over `?after_seq=`."""
     last = request.headers.get("last-event-id", "")
     if last and not _SEQ.fullmatch(last):

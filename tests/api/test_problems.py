@@ -1,5 +1,6 @@
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,8 @@ def test_a_code_that_is_not_in_the_table_answers_as_its_branch() -> None:
 def test_statuses_fit_their_codes() -> None:
     assert all(400 <= entry.status < 600 and entry.title for entry in CODES.values())
     assert problem(HttpProblem("gone", "x")).detail == "x"
+
+
+def test_every_code_is_documented_with_its_status() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {code: str(entry.status) for code, entry in CODES.items()}
