@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
-from jobs.catalog import Catalog
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
@@ -24,6 +23,7 @@ from api.submission import Desk
 from api.views import Views
 from api.watch import Streams
 from jobs.blobs import BlobStore
+from jobs.catalog import Catalog
 from jobs.errors import NotFound
 from jobs.live import LiveEvents
 from jobs.settings import DEFAULT_TENANT, Settings
