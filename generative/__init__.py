@@ -1,1 +1,1 @@
-"""The science: generators, latent spaces, inversion, editing, discovery. Tensors in, tensors out; knows no service."""
+"""The science: generators, latent spaces, inversion, editing, discovery. It knows no service."""

@@ -1,7 +1,7 @@
 """Float pictures to bytes, rounded as the official scripts round.
 
-NVlabs (stylegan2-ada-pytorch, stylegan3) truncates 127.5 x + 128; rosinality and genforce round 127.5 (x + 1):
-the same number, so there is one function.
+NVlabs (stylegan2-ada-pytorch, stylegan3) truncates 127.5 x + 128; rosinality and genforce round
+127.5 (x + 1): the same number, so there is one function.
 """
 
 import torch

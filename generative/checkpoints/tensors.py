@@ -121,7 +121,7 @@ def rebuild_tensor(
     if len(sizes) != len(strides) or len(sizes) > MAX_DIMENSIONS:
         raise CheckpointError("bad_tensor", "size and stride of a tensor do not go together")
     if math.prod(sizes) > storage.count:
-        raise CheckpointError("bad_tensor", f"a tensor of size {sizes} over {storage.count} stored numbers")
+        raise CheckpointError("bad_tensor", f"a tensor of shape {sizes} over {storage.count} stored numbers")
     steps = sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) + 1
     end = start + steps if math.prod(sizes) else start
     if end > storage.count:
