@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from api.problems import HttpProblem
@@ -86,18 +87,20 @@ async def mailbox(live: LiveEvents, job_id: str) -> AsyncIterator[Mailbox]:
 
 
 async def until_changed(
-    store: JobStore, live: LiveEvents, tenant: str, job_id: str, *, after_seq: int | None, wait_s: float
+    request: Request, tenant: str, job_id: str, *, after_seq: int | None, wait_s: float
 ) -> JobRow:
     """The job as soon as its `seq` exceeds `after_seq` (None: as soon as it is terminal), or after `wait_s`.
 
-    A terminal job returns at once. Raises NotFound.
+    A terminal job returns at once; so does a job whose caller has hung up. Raises NotFound.
     """
+    store: JobStore = request.app.state.store
+    live: LiveEvents = request.app.state.live
     deadline = time.monotonic() + wait_s
     row = await run_in_threadpool(store.get, tenant, job_id)
     async with mailbox(live, job_id) as box:
         while not (row.terminal or (after_seq is not None and row.seq > after_seq)):
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or await request.is_disconnected():
                 break
             await box.take(min(left, POLL_S))
             with contextlib.suppress(Transient):

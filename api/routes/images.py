@@ -1,11 +1,13 @@
 """Upload pictures to be inverted or edited, and get them back as they were understood."""
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
 
 from api import openapi
 from api.deps import Blobs, Config, ImageIdInPath, Pictures, Sha256, Shown, Store, Tenant, produces
@@ -91,10 +93,13 @@ def read_image_content(
         return not_modified(row.sha256, IMMUTABLE)
     headers = headers_of(row.sha256, IMMUTABLE)
     headers["Content-Disposition"] = f'attachment; filename="{row.id}.png"'
+    headers["Content-Length"] = str(row.size_bytes)
+    pieces = blobs.stream(row.key)
     try:
-        return Response(blobs.read(row.key), headers=headers, media_type="image/png")
+        first = next(pieces, b"")  # while an error can still be answered
     except NotFound:
         raise Gone from None
+    return StreamingResponse(itertools.chain((first,), pieces), headers=headers, media_type="image/png")
 
 
 def _sha256(path: Path) -> str:

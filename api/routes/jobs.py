@@ -16,7 +16,6 @@ from api.deps import (
     IdempotencyKey,
     JobIdInPath,
     JsonBody,
-    Live,
     Measures,
     Pages,
     PlainInt,
@@ -68,13 +67,12 @@ PrintableText = Annotated[str, Field(max_length=128), AfterValidator(_printable)
     responses=openapi.WAITED,
 )
 async def submit_job(
+    request: Request,
     body: JsonBody,
     tenant: Tenant,
     desk: Submit,
     sender: Send,
     views: Shown,
-    store: Store,
-    live: Live,
     streams: Followers,
     metrics: Measures,
     key: IdempotencyKey,
@@ -90,7 +88,7 @@ async def submit_job(
     waited = wait_s and not row.terminal and not streams.full
     if waited:
         with streams.slot(), metrics.streams.track_inprogress():
-            row = await until_changed(store, live, tenant, row.id, after_seq=None, wait_s=wait_s)
+            row = await until_changed(request, tenant, row.id, after_seq=None, wait_s=wait_s)
     view = await run_in_threadpool(views.job, row)
     reply = _json(view, 200 if wait_s and row.terminal else 202)
     reply.headers["Location"] = views.location(row.id)
@@ -153,10 +151,10 @@ def _metadata_filter(request: Request) -> dict[str, str]:
 
 @router.get("/v1/jobs/{job_id}", response_model=JobView)
 async def read_job(
+    request: Request,
     job_id: JobIdInPath,
     tenant: Tenant,
     store: Store,
-    live: Live,
     views: Shown,
     streams: Followers,
     metrics: Measures,
@@ -166,7 +164,7 @@ async def read_job(
     """A job. `wait=n` answers when it has ended (with `after_seq`: when `seq` exceeds that), or after n s."""
     if wait:
         with streams.slot(), metrics.streams.track_inprogress():
-            row = await until_changed(store, live, tenant, job_id, after_seq=after_seq, wait_s=wait)
+            row = await until_changed(request, tenant, job_id, after_seq=after_seq, wait_s=wait)
     else:
         row = await run_in_threadpool(store.get, tenant, job_id)
     return _json(await run_in_threadpool(views.job, row))

@@ -4,18 +4,20 @@ The numbers are those of the project's list of bad inputs. Those of framing (6.8
 and stand in `test_framing`.
 """
 
+import json
 import re
 
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from api.submission import parse
 from jobs.blobs.directory import DirectoryBlobStore
 from jobs.queue import MemoryJobQueue
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store import ImageRow, JobStore
 
-from .bad_input import CASES, Case
+from .bad_input import ABSENT, CASES, UNKNOWN_IMAGE, UNKNOWN_JOB, Case
 from .conftest import Worker, generate, png, submit
 
 
@@ -124,6 +126,50 @@ def test_6_8_20_links_do_not_follow_the_callers_headers(client: TestClient) -> N
     headers = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Host": "localhost:1"}
     reply = client.post("/v1/jobs", json=generate(), headers=headers)
     assert reply.headers["location"].startswith("http://127.0.0.1:8000/v1/jobs/")
+
+
+@pytest.fixture
+def foreign(store: JobStore) -> tuple[str, str]:
+    """A job and an image of another tenant."""
+    row, _ = store.submit("other", parse(json.dumps(generate()).encode()))
+    image = "img_" + "1" * 64
+    store.put_image("other", ImageRow(image, "t/other/i/1.png", 32, 32, "image/png", 9, "1" * 64))
+    return row.id, image
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "path"),
+    [
+        ("6.6.4", "GET", "/v1/jobs/{job}"),
+        ("6.6.4", "GET", "/v1/jobs/{job}?wait=5"),
+        ("6.6.4", "GET", "/v1/jobs/{job}/events"),
+        ("6.6.5", "DELETE", "/v1/jobs/{job}"),
+        ("6.6.6", "POST", "/v1/jobs/{job}/cancel"),
+        ("6.6.6", "POST", "/v1/jobs/{job}/retry"),
+        ("6.6.4", "GET", "/v1/images/{image}"),
+        ("6.6.4", "GET", "/v1/images/{image}/content"),
+    ],
+)
+def test_6_6_another_tenants_things_are_as_absent_as_unknown_ones(
+    client: TestClient, foreign: tuple[str, str], number: str, method: str, path: str
+) -> None:
+    job_id, image = foreign
+    theirs = client.request(method, path.format(job=job_id, image=image))
+    unknown = client.request(method, path.format(job=UNKNOWN_JOB, image=UNKNOWN_IMAGE))
+    assert_problem(theirs, *ABSENT)
+    shown = [reply.json() | {"request_id": "", "detail": ""} for reply in (theirs, unknown)]
+    assert shown[0] == shown[1]
+
+
+def test_6_6_8_and_9_another_tenants_things_cannot_be_used(
+    client: TestClient, foreign: tuple[str, str]
+) -> None:
+    job_id, image = foreign
+    invert = client.post("/v1/jobs", json=generate(kind="invert", input={"images": [image]}))
+    assert_problem(invert, 422, "unknown_image")
+    source = {"artifact": {"job": job_id, "name": "a.png"}}
+    assert_problem(client.post("/v1/jobs", json=generate(input={"source": source})), 422, "unknown_artifact")
+    assert client.get("/v1/jobs").json()["data"] == []
 
 
 def test_errors_name_fields_and_never_repeat_what_was_sent(client: TestClient) -> None:

@@ -205,6 +205,15 @@ def test_a_stream_flows_while_the_job_runs_and_hanging_up_cancels_nothing(
     worker.succeed(job_id, claim=claim)
 
 
+def test_a_waiting_caller_that_hangs_up_gives_its_place_back(server: Server) -> None:
+    _, _, body = server.send(post())
+    job_id = json.loads(body)["id"]
+    with server.connect() as connection:
+        connection.sendall(f"GET /v1/jobs/{job_id}?wait=60 HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+        until(lambda: server.app.state.streams.open == 1)
+    until(lambda: server.app.state.streams.open == 0)
+
+
 def test_open_streams_do_not_hold_a_stop_back(server: Server) -> None:
     _, _, body = server.send(post())
     job_id = json.loads(body)["id"]
