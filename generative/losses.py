@@ -1,5 +1,7 @@
 """Distances between pictures that follow what a network sees in them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class PerceptualDistance(nn.Module):
         """(N, 3, H, W) -> unit features (N, C, h, w) of each stage: compute those of a fixed target once."""
         return [_unit(m) for m in self.features(images)]
 
-    def compare(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+    def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """Two descriptions -> (N,)."""
         stages = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
         return torch.stack(stages).mean(dim=0)

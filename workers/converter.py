@@ -25,7 +25,12 @@ REFUSED = 3  # exit status of the converter for a file that it will not read; th
 LOOK_S = 0.2
 MESSAGE_BYTES = 64 * 1024
 OVERRUN = (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ)
-OUT_OF_ROOM = ("MemoryError", "can't allocate memory", "bad_alloc", "File too large")  # Python, torch, C++, the kernel
+OUT_OF_ROOM = (
+    "MemoryError",
+    "can't allocate memory",
+    "bad_alloc",
+    "File too large",
+)  # Python, torch, C++, the kernel
 GiB = 1024**3
 
 

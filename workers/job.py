@@ -10,6 +10,7 @@ from jobs.schemas import Kind
 from jobs.store import Claim, ModelRow
 from workers.blocks import Answer, Op
 from workers.context import Context
+from workers.engine import Model
 from workers.models import LoadedModel
 from workers.outbox import Outbox
 from workers.reporter import Reporter
@@ -43,7 +44,7 @@ class RunningJob(Generic[Request]):
         """Raises UnknownModel."""
         return self.context.models.get(self.tenant, self.claim.row.model)
 
-    def submit(self, model: LoadedModel, op: Op, inputs: Mapping[str, Tensor]) -> Answer:
+    def submit(self, model: Model, op: Op, inputs: Mapping[str, Tensor]) -> Answer:
         """Have the engine run `op`; tensors in and out are (N, ...), on the CPU."""
         return self.context.engine.forward(model, op, inputs)
 
@@ -53,7 +54,7 @@ class RunningJob(Generic[Request]):
         self.device_s += future.device_s
         return result
 
-    def forward(self, model: LoadedModel, op: Op, inputs: Mapping[str, Tensor]) -> Any:
+    def forward(self, model: Model, op: Op, inputs: Mapping[str, Tensor]) -> Any:
         return self.wait(self.submit(model, op, inputs))
 
 

@@ -8,7 +8,6 @@ import concurrent.futures
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -35,12 +34,11 @@ class Outbox:
         key: Callable[[str], str],
         *,
         check: Callable[[], None],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._pool, self._blobs, self._key = pool, blobs, key
-        self._check, self._sleep = check, sleep
+        self._check = check
         self._room = threading.Semaphore(LIMIT)
-        self._closed = False
+        self._closed = threading.Event()
         self._files: list[Future[OutputRow]] = []
 
     def put(
@@ -81,7 +79,7 @@ class Outbox:
 
     def close(self) -> list[OutputRow]:
         """Stop: drop what has not begun, wait for the rest, and return the files that got through."""
-        self._closed = True
+        self._closed.set()
         begun = [file for file in self._files if not file.cancel()]
         return [file.result() for file in begun if file.exception() is None]
 
@@ -96,9 +94,9 @@ class Outbox:
                 self._blobs.write(key, body, media_type=media_type, exclusive=True)
                 return
             except Transient:
-                if self._closed:
+                if self._closed.is_set():
                     raise
                 logger.warning("%s: upload failed, trying again", key, exc_info=True)
                 UPLOAD_RETRIES.inc()
-                self._sleep(pause_s)
+                self._closed.wait(pause_s)
         self._blobs.write(key, body, media_type=media_type, exclusive=True)

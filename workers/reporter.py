@@ -4,6 +4,7 @@ Every call may raise one of the `Stop` errors; work lets them pass, and the runn
 """
 
 import base64
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,13 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from jobs.errors import Transient
 from jobs.live import LiveEvents
 from jobs.schemas import Progress
 from jobs.store import Beat
 from workers.heartbeat import Heartbeat
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -109,8 +113,11 @@ class Reporter:
         return self._drain.is_set() or self._clock() - self._saved_at >= self._checkpoint_s
 
     def checkpoint(self, step: int, tensors: Mapping[str, Tensor]) -> None:
-        """Keep the state of the work after `step` steps, for whoever goes on with it."""
-        self._heartbeat.checkpoint(self._save(step, tensors))
+        """Keep the state of the work after `step` steps, for whoever goes on with it. Storage may be away."""
+        try:
+            self._heartbeat.checkpoint(self._save(step, tensors))
+        except Transient:
+            logger.warning("job %s: no checkpoint at step %d", self._job_id, step, exc_info=True)
         self._saved_at = self._clock()
 
     def wait(self, future: Future[T]) -> T:

@@ -46,7 +46,7 @@ FINISH_PAUSE_S = 0.5  # between tries to publish while the database does not ans
 class Outcome(StrEnum):
     """How an attempt ended."""
 
-    SKIPPED = "skipped"  # nothing to claim: finished, held by another, or unknown
+    SKIPPED = "skipped"  # nothing to claim: finished, held by another, unknown; or this process is ending
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -56,11 +56,14 @@ class Outcome(StrEnum):
 
 def run_job(job_id: str, work: Work, context: Context) -> Outcome:
     """Run `work` for the job if it can be claimed, and record how it ended."""
+    if context.drain.is_set():  # the row stays queued, and the reaper sends it to another worker
+        return Outcome.SKIPPED
     claim = context.store.claim(job_id, context.worker, payload_version=PAYLOAD_VERSION)
     if claim is None:
         return Outcome.SKIPPED
     row, settings = claim.row, context.settings
-    queue_s = max(0.0, (row.started_at or row.queued_at) - row.queued_at)
+    claimed_at = (row.lease_until or 0.0) - context.store.limits.lease_s  # by the database's clock
+    queue_s = max(0.0, claimed_at - row.queued_at)
     QUEUE_SECONDS.labels(row.kind).observe(queue_s)
     began = time.monotonic()
     heartbeat = Heartbeat(

@@ -1,9 +1,10 @@
 """edit: checked against `generative.editing` applied by hand, and against invariants."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from dataclasses import replace
 
 from generative.editing.direction import Direction, apply
 from generative.pixels import to_uint8
@@ -87,7 +88,13 @@ def test_a_strip_shows_the_picture_before_and_after(run, read, model):
 def test_a_sweep_repeats_the_edit_with_each_strength(run, read, model):
     strengths = [-3.0, 0.0, 3.0]
     sweep = {"operation": 1, "strengths": strengths}
-    job = run({"source": {"seeds": [5, 6]}, "operations": [move("sefa_0", 1.0), move("sefa_1", 9.0)], "sweep": sweep})
+    job = run(
+        {
+            "source": {"seeds": [5, 6]},
+            "operations": [move("sefa_0", 1.0), move("sefa_1", 9.0)],
+            "sweep": sweep,
+        }
+    )
     start = apply(truncated(model, [5, 6]), model.directions["sefa_0"], 1.0)
     by_strength = [painted(model, apply(start, model.directions["sefa_1"], s)) for s in strengths]
     made = edits(job, read)
@@ -110,7 +117,9 @@ def test_operations_act_in_order_over_the_spaces(run, read, model, with_directio
     in_z = Direction("in_z", Space.Z, torch.randn(16, generator=rng))
     in_s = Direction("in_s", Space.S, torch.randn(size, generator=rng) * 0.1)
     with_directions(in_z, in_s)
-    job = run({"source": {"seeds": [4]}, "operations": [move("in_z", 0.5), move("sefa_0", 1.0), move("in_s", 1.0)]})
+    job = run(
+        {"source": {"seeds": [4]}, "operations": [move("in_z", 0.5), move("sefa_0", 1.0), move("in_s", 1.0)]}
+    )
 
     network = model.generator
     with torch.no_grad():
@@ -146,7 +155,11 @@ def test_the_edited_latents_come_out_and_paint_the_edits(run, read, model):
 
 def test_a_picture_is_inverted_first_and_shown_in_its_strip(run, read, upload, context):
     inversion = {"steps": 20, "losses": {"pixel": 1.0, "perceptual": 0.0}}
-    wanted = {"source": {"images": [upload(ramp())]}, "operations": [move(strength=0.0)], "inversion": inversion}
+    wanted = {
+        "source": {"images": [upload(ramp())]},
+        "operations": [move(strength=0.0)],
+        "inversion": inversion,
+    }
     job = run(wanted)
     assert job.status is Status.SUCCEEDED and job.result["images"][0]["steps"] == 20
     names = {o.name for o in job.outputs}

@@ -151,7 +151,11 @@ def test_latents_that_do_not_fit_fail_with_a_reason(run, source, code):
 
 def test_an_artifact_that_is_no_latents_or_has_no_such_row_is_unknown(run):
     first = run(output={"latents": "w"})
-    for artifact in ({"name": "image_0000.png"}, {"name": "latents.safetensors", "index": 1}, {"name": "no.png"}):
+    for artifact in (
+        {"name": "image_0000.png"},
+        {"name": "latents.safetensors", "index": 1},
+        {"name": "no.png"},
+    ):
         job = run({"source": {"artifact": {"job": first.id, **artifact}}})
         assert job.error.code == "unknown_artifact"
 
@@ -172,7 +176,11 @@ def test_mixing_takes_the_layers_of_the_columns_and_the_rest_of_the_rows(run, re
     with torch.no_grad():
         ws = broadcast(network.map(sample_z([1, 2, 3, 4, 5], network.z_dim)), network.num_ws)
         ws = network.mapping.w_avg.lerp(ws, 0.8)
-        mixed = [row.clone().index_copy(0, torch.tensor([0, 1, 3]), column[[0, 1, 3]]) for row in ws[:2] for column in ws[2:]]
+        mixed = [
+            row.clone().index_copy(0, torch.tensor([0, 1, 3]), column[[0, 1, 3]])
+            for row in ws[:2]
+            for column in ws[2:]
+        ]
         expected = to_uint8(network.synthesize(torch.stack(mixed))).numpy()
     assert same(pictures(job, read), expected)
     assert job.outputs[4].about == {"mixing": {"row": 2, "column": 4, "layers": "0-1,3"}}
@@ -206,7 +214,10 @@ def test_an_interpolation_is_a_film_of_so_many_frames(run, read, film, loop):
 
 def test_an_interpolation_needs_two_latents_and_slerp_needs_z(run):
     assert run({"source": {"seeds": [1, 1]}, "interpolate": {"frames": 4}}).status is Status.SUCCEEDED
-    assert run({"source": {"latents": {"space": "w", "values": [[0.0] * 16]}}, "interpolate": {}}).error.code == "invalid_request"
+    assert (
+        run({"source": {"latents": {"space": "w", "values": [[0.0] * 16]}}, "interpolate": {}}).error.code
+        == "invalid_request"
+    )
     two = {"space": "w", "values": [[0.0] * 16, [1.0] * 16]}
     job = run({"source": {"latents": two}, "interpolate": {"mode": "slerp"}})
     assert job.error.code == "unsupported_by_model"

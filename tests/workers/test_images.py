@@ -56,6 +56,8 @@ def test_shrinking_averages_and_enlarging_keeps_the_level():
     assert (fit_square(np.full((8, 8, 3), 77, np.uint8), 32) == 77).all()
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((20, 40), (50, 100)), ((40, 20), (100, 50)), ((7, 7), (100, 100))])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((20, 40), (50, 100)), ((40, 20), (100, 50)), ((7, 7), (100, 100))]
+)
 def test_resize_sets_the_longer_side(shape, expected):
     assert resize(np.zeros((*shape, 3), np.uint8), 100).shape[:2] == expected

@@ -1,4 +1,4 @@
-"""import: an upload through the converter in its limited child; and hostile or huge files, which end there."""
+"""import: an upload through the converter in its limited child; hostile or huge files end there."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import torch
 from jobs.blobs import upload_key
 from jobs.errors import BadCheckpoint, JobFailed
 from jobs.schemas import Status, request_adapter
-from tests.workers.given import TENANT
+from tests.workers.given import TENANT, pixels_of
 from workers import converter
 from workers.converter import GiB, Limits, run_limited
 from workers.runner import run_job
@@ -49,6 +49,7 @@ def test_an_imported_model_can_be_named_by_jobs_at_once(run, context, submit, fi
     row = context.store.get_model(TENANT, "mine")
     assert row.sha256 == job.result["sha256"] and row.card["licence"] == "MIT"
     assert {d["name"] for d in row.card["directions"]} >= {"sefa_0"}
+    assert pixels_of(context.blobs.read(f"{row.prefix}samples.png")).shape == (4 * 18 - 2, 4 * 18 - 2, 3)
 
     shas = []
     for model in ("mine", "tiny"):
@@ -60,9 +61,9 @@ def test_an_imported_model_can_be_named_by_jobs_at_once(run, context, submit, fi
 
 def test_a_name_that_another_model_has_is_refused(run, checkpoint, context):
     assert run(checkpoint).status is Status.SUCCEEDED
+    from generative.cards import About
     from generative.networks.stylegan2 import Generator, StyleGAN2Config
     from generative.store import save_model
-    from generative.cards import About
 
     folder = context.settings.work_dir / "other"
     config = StyleGAN2Config(img_resolution=8, z_dim=16, w_dim=16, mapping_layers=1, channel_max=8)
@@ -77,7 +78,9 @@ def test_a_name_that_another_model_has_is_refused(run, checkpoint, context):
 def test_a_file_that_is_no_checkpoint_fails_with_the_converters_code(run, file, code):
     job = run(file)
     assert job.status is Status.FAILED
-    assert job.error.code == code or (code is None and job.error.code not in ("internal_error", "converter_failed"))
+    assert job.error.code == code or (
+        code is None and job.error.code not in ("internal_error", "converter_failed")
+    )
 
 
 def test_a_malicious_pickle_is_refused_and_never_runs(run, tmp_path):
@@ -104,7 +107,11 @@ def nothing() -> None:
 def test_the_child_knows_nothing_of_the_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("GANSERVE_S3_SECRET_KEY", "secret")
     out = tmp_path / "environment"
-    run_limited(python(f"import os; open({str(out)!r}, 'w').write(repr((dict(os.environ), os.listdir())))"), SMALL, nothing)
+    run_limited(
+        python(f"import os; open({str(out)!r}, 'w').write(repr((dict(os.environ), os.listdir())))"),
+        SMALL,
+        nothing,
+    )
     environment, files = eval(out.read_text())
     assert not [name for name in environment if name.startswith("GANSERVE")] and files == []
 
@@ -133,7 +140,8 @@ def test_a_child_that_sleeps_for_ever_is_stopped_by_the_clock():
 
 def test_a_job_that_must_stop_kills_the_child_and_its_children(tmp_path):
     pid_file = tmp_path / "pid"
-    grandchild = "import os, time; os.fork() or (open({!r}, 'w').write(str(os.getpid())), time.sleep(60)); time.sleep(60)"
+    write_pid = f"open({str(pid_file)!r}, 'w').write(str(os.getpid()))"
+    grandchild = f"import os, time\nif not os.fork(): {write_pid}\ntime.sleep(60)"
     began = time.monotonic()
 
     def alive() -> None:
@@ -142,7 +150,7 @@ def test_a_job_that_must_stop_kills_the_child_and_its_children(tmp_path):
         assert time.monotonic() - began < 20
 
     with pytest.raises(InterruptedError):
-        run_limited(python(grandchild.format(str(pid_file))), SMALL, alive)
+        run_limited(python(grandchild), SMALL, alive)
     pid = int(pid_file.read_text())
     for _ in range(100):
         state = Path(f"/proc/{pid}/stat")
@@ -159,7 +167,8 @@ def test_a_converter_that_breaks_is_not_the_callers_fault():
 
 
 def test_what_the_converter_says_of_a_refused_file_reaches_the_caller():
-    code = f"import sys; print('noise', file=sys.stderr); print('{{\"code\": \"truncated\", \"detail\": \"ends early\"}}', file=sys.stderr); sys.exit({converter.REFUSED})"
+    said = json.dumps({"code": "truncated", "detail": "ends early"})
+    code = f"import sys; print('noise', {said!r}, sep='\\n', file=sys.stderr); sys.exit({converter.REFUSED})"
     with pytest.raises(BadCheckpoint, match="ends early") as error:
         run_limited(python(code), SMALL, nothing)
     assert error.value.code == "truncated"

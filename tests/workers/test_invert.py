@@ -1,4 +1,4 @@
-"""invert: pictures that the model can paint are found again, and a run that is cut in two ends as an uncut one."""
+"""invert: pictures that the model can paint are found again; a run cut in two ends as an uncut one."""
 
 import base64
 import json
@@ -30,7 +30,9 @@ STEPS = 40
 @pytest.fixture
 def wanted():
     """The input of a small job."""
-    return lambda *images, **more: {"images": images, "steps": STEPS, "losses": PIXELS_ONLY, "preview_every": 10} | more
+    return lambda *images, **more: (
+        {"images": images, "steps": STEPS, "losses": PIXELS_ONLY, "preview_every": 10} | more
+    )
 
 
 @pytest.fixture
@@ -58,7 +60,10 @@ def test_a_picture_of_the_model_is_found_again(run, upload, read, wanted, portra
     assert job.status is Status.SUCCEEDED
     [about] = job.result["images"]
     assert (about["steps"], about["stopped"]) == (300, "steps") and about["psnr_db"] > 22
-    painted, original = pixels_of(read(job, "reconstruction_0000.png")), pixels_of(read(job, "original_0000.png"))
+    painted, original = (
+        pixels_of(read(job, "reconstruction_0000.png")),
+        pixels_of(read(job, "original_0000.png")),
+    )
     assert np.array_equal(original, portrait)
     assert about["psnr_db"] == pytest.approx(psnr_db(original, painted), abs=0.01)
 
@@ -114,7 +119,9 @@ def test_progress_and_previews_are_shown_as_the_steps_go(run, upload, wanted, co
     run(wanted(upload(ramp()), steps=60))
     events = context.live.events
     steps = [e["progress"]["step"] for e in events if e["type"] == "progress" and e["progress"]["step"]]
-    assert steps == sorted(steps) and {e["progress"]["steps"] for e in events if e["type"] == "progress"} >= {60}
+    assert steps == sorted(steps) and {e["progress"]["steps"] for e in events if e["type"] == "progress"} >= {
+        60
+    }
     preview = [e for e in events if e["type"] == "preview"][-1]
     picture = pixels_of(base64.b64decode(preview["data"]))
     assert preview["media_type"] == "image/jpeg" and max(picture.shape) <= 256
@@ -189,7 +196,9 @@ def test_a_model_without_a_perceptual_network_says_so(run, upload, wanted):
 
 def test_a_number_that_is_none_fails_the_job_as_diverged(run, upload, wanted, context, monkeypatch):
     model = context.models.get(TENANT, "tiny")
-    broken = replace(model, statistics=replace(model.statistics, mean=torch.full_like(model.statistics.mean, torch.nan)))
+    broken = replace(
+        model, statistics=replace(model.statistics, mean=torch.full_like(model.statistics.mean, torch.nan))
+    )
     monkeypatch.setattr(context.models, "get", lambda tenant, name: broken)
     job = run(wanted(upload(ramp())))
     assert (job.status, job.error.code) == (Status.FAILED, "diverged")

@@ -206,8 +206,9 @@ def test_only_the_last_two_checkpoints_are_kept(context, submit):
 def test_a_message_that_arrives_during_a_drain_leaves_the_job_queued(context, submit, finished):
     row = submit()
     context.drain.set()
-    assert run_job(row.id, lambda job: pytest.fail("began"), context) is Outcome.RELEASED
-    assert (finished(row).status, finished(row).attempts) == (Status.QUEUED, 0)
+    assert run_job(row.id, lambda job: pytest.fail("began"), context) is Outcome.SKIPPED
+    left = finished(row)
+    assert (left.status, left.attempts, left.losses, left.fence) == (Status.QUEUED, 0, 0, 0)
 
 
 def lose_lease(context: Context, row: JobRow) -> None:
@@ -298,6 +299,14 @@ def test_storage_that_stays_away_gives_the_job_back(context, submit, finished, m
     broken = replace(context, blobs=FlakyBlobs(context.blobs, failures=1000))
     assert run_job(row.id, put, broken) is Outcome.RELEASED
     assert (finished(row).status, finished(row).attempts, finished(row).outputs) == (Status.QUEUED, 1, ())
+
+
+def test_a_checkpoint_that_cannot_be_stored_does_not_end_the_work(context, submit, finished):
+    row = submit()
+    broken = replace(context, blobs=FlakyBlobs(context.blobs, failures=1000))
+    work = lambda job: job.reporter.checkpoint(1, {"x": torch.zeros(1)})  # noqa: E731
+    assert run_job(row.id, work, broken) is Outcome.SUCCEEDED
+    assert finished(row).checkpoint_key is None
 
 
 def test_a_broken_device_gives_the_job_back_at_no_charge_and_ends_the_process(context, submit, finished):

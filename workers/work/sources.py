@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,18 @@ from workers.blocks import Answer, Op
 from workers.images import Pixels, to_pixels
 from workers.job import RunningJob
 from workers.latents import Latents, check, from_file, known_by_hash, parse
-from workers.models import LoadedModel
 from workers.provenance import to_text
 from workers.work import painting
 
 Identity = tuple[str, int]  # what a picture is made from, and how many of the same come before it
 CHUNK = 32  # pictures in one call of the engine: progress and cancel are that fine
+
+
+class Painter(Protocol):
+    """A model, loaded or not yet: whatever has a generator."""
+
+    @property
+    def generator(self) -> Generator: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Truncation:
     class_index: int | None = None
 
 
-def resolve(job: RunningJob, model: LoadedModel, source: Source) -> Latents:
+def resolve(job: RunningJob, model: Painter, source: Source) -> Latents:
     """Seeds, numbers or an earlier job's latents. Raises BadRequest errors."""
     if source.seeds is not None:
         return from_seeds(source.seed_list(), model.generator)
@@ -69,7 +75,7 @@ def _read_artifact(job: RunningJob, ref: ArtifactRef) -> bytes:
     return job.context.blobs.read(output.key)
 
 
-def to_ws(job: RunningJob, model: LoadedModel, latents: Latents, truncation: Truncation) -> Tensor:
+def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> Tensor:
     """Latents in Z, W or W+ -> (N, L, w_dim). Truncation acts on those from Z only."""
     if latents.space is Space.W_PLUS:
         return latents.rows
@@ -101,9 +107,7 @@ def _one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
     return F.one_hot(torch.tensor(class_index), c_dim).float().expand(N, -1)
 
 
-def paintable(
-    job: RunningJob, model: LoadedModel, latents: Latents, truncation: Truncation
-) -> dict[str, Tensor]:
+def paintable(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
     """What the painting operations take: `{"ws": ...}`, or `{"styles": ...}` for latents in S."""
     if latents.space is Space.S:
         return {"styles": latents.rows}
@@ -121,9 +125,7 @@ class NoiseSource:
     mode: str = "const"
     seed: int = 0
     identities: Sequence[Identity] = ()
-    found: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # (N, 1, H, W) by layer, in place of const
+    found: Mapping[str, Tensor] = field(default_factory=dict)  # (N, 1, H, W) by layer, in place of const
 
     def inputs(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
         """For pictures `first`, `first + 1`, ...: (count, 1, H, W) for every layer with noise."""
@@ -166,7 +168,7 @@ def _draw_noise(generator: Generator, seed: int, origin: str, repeat: int) -> di
 
 def paint(
     job: RunningJob,
-    model: LoadedModel,
+    model: Painter,
     inputs: Mapping[str, Tensor],
     noise: NoiseSource,
     *,
@@ -188,7 +190,7 @@ def paint(
 
 
 def _submit(
-    job: RunningJob, model: LoadedModel, inputs: Mapping[str, Tensor], noise: NoiseSource, first: int
+    job: RunningJob, model: Painter, inputs: Mapping[str, Tensor], noise: NoiseSource, first: int
 ) -> Answer:
     chunk = {name: t[first : first + CHUNK] for name, t in inputs.items()}
     count = len(next(iter(chunk.values())))
