@@ -16,14 +16,14 @@ Axis letters: N samples; every tensor here has it first.
 import enum
 import math
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Tensors = Mapping[str, Tensor]
+from generative.batch import Batch, Tensors, concatenate
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # Adam's usual constants
 EXPLOSION = 1e4  # a loss that exceeds 1 + the first loss by this factor will not come back
@@ -81,63 +81,6 @@ class Program(Protocol):
     def outcome(self, constants: Tensors, step: Tensor, terms: Tensors) -> Tensor:
         """(N,) int64 of `Outcome` after `step` steps, the last of which saw `terms`; divergence aside."""
         ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Stacked samples between two steps. Never changed in place, so a reference to it is a snapshot."""
-
-    constants: Tensors
-    params: Tensors
-    m: Tensors  # Adam's first and second moment of each parameter
-    v: Tensors
-    step: Tensor  # (N,) int64, steps taken
-    first: Tensor  # (N,), total loss of the first step
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-    def select(self, rows: Sequence[int]) -> "Batch":
-        if list(rows) == list(range(len(self))):
-            return self
-        index = torch.tensor(rows, dtype=torch.int64, device=self.step.device)
-
-        def pick(tensors: Tensors) -> dict[str, Tensor]:
-            return {name: t.index_select(0, index) for name, t in tensors.items()}
-
-        groups = pick(self.constants), pick(self.params), pick(self.m), pick(self.v)
-        return Batch(*groups, step=self.step.index_select(0, index), first=self.first.index_select(0, index))
-
-    @staticmethod
-    def stack(batches: Sequence["Batch"]) -> "Batch":
-        if len(batches) == 1:
-            return batches[0]
-        return Batch(
-            constants=_cat([b.constants for b in batches]),
-            params=_cat([b.params for b in batches]),
-            m=_cat([b.m for b in batches]),
-            v=_cat([b.v for b in batches]),
-            step=torch.cat([b.step for b in batches]),
-            first=torch.cat([b.first for b in batches]),
-        )
-
-    def state(self, row: int) -> dict[str, Tensor]:
-        """All of one sample but its constants, (1, ...) each, on the CPU, under flat names."""
-        counts = {"step": self.step, "first": self.first}
-        groups = {"param": self.params, "m": self.m, "v": self.v, "sample": counts}
-        named = ((f"{group}/{name}", t) for group, tensors in groups.items() for name, t in tensors.items())
-        return {name: t[row : row + 1].cpu() for name, t in named}
-
-    @staticmethod
-    def from_state(constants: Tensors, state: Tensors) -> "Batch":
-        """The inverse of `state`, for any number of samples, on the device of the constants."""
-        device = next(iter(constants.values())).device
-
-        def group(name: str) -> dict[str, Tensor]:
-            prefix = f"{name}/"
-            return {n.removeprefix(prefix): t.to(device) for n, t in state.items() if n.startswith(prefix)}
-
-        return Batch(constants, group("param"), group("m"), group("v"), **group("sample"))
 
 
 @dataclass(frozen=True)
@@ -220,8 +163,14 @@ class Course:
     @property
     def params(self) -> dict[str, Tensor]:
         """The latest parameters of all samples, (N, ...) each, on the CPU."""
-        state = _cat([batch.state(row) for batch, row in self._rows])
+        state = concatenate([batch.state(row) for batch, row in self._rows])
         return {n.removeprefix("param/"): t for n, t in state.items() if n.startswith("param/")}
+
+    def latest(self) -> dict[str, list[float]]:
+        """The last value of every loss term, for each sample that has taken a step."""
+        with self._lock:
+            curves = [curve for curve in self.curves if curve]
+            return {name: [curve[name][-1] for curve in curves] for name in (curves[0] if curves else ())}
 
     def preview(self, i: int) -> Tensor | None:
         """(C, H, W) on the CPU: what the losses of sample i looked at last; None before its first step."""
@@ -243,7 +192,7 @@ class Course:
         with self._lock:
             rows, outcomes = list(self._rows), torch.tensor([int(o) for o in self.outcomes])
             curves = {f"curve/{name}": self._curve(name) for name in sorted(set().union(*self.curves))}
-        return {**_cat([batch.state(row) for batch, row in rows]), **curves, "outcome": outcomes}
+        return {**concatenate([batch.state(row) for batch, row in rows]), **curves, "outcome": outcomes}
 
     def _curve(self, name: str) -> Tensor:
         """(N, steps) float64, NaN past the end of each sample."""
@@ -265,13 +214,17 @@ class Course:
 def start(program: Program, problems: Tensors, saved: Tensors | None = None) -> tuple[Course, Batch]:
     """The record and the stacked samples of a run that has not begun, or that goes on from `Course.tensors`.
 
-    The constants are made one sample at a time: they do not depend on how many there are.
+    Both are made one sample at a time: their numbers do not depend on how many there are.
+
+    Raises:
+        ValueError: if what was saved is of other problems or of another program.
     """
-    constants = _each(program.constants, problems)
+    constants, params = _each(program.constants, problems), _each(program.begin, problems)
     if saved is not None:
         batch = Batch.from_state(constants, saved)
+        if {n: t.shape for n, t in batch.params.items()} != {n: t.shape for n, t in params.items()}:
+            raise ValueError("the checkpoint does not fit the program and its problems")
         return Course.restore(batch, saved), batch
-    params = _each(program.begin, problems)
     zeros = {name: torch.zeros_like(p) for name, p in params.items()}
     some = next(iter(params.values()))
     step, first = some.new_zeros(len(some), dtype=torch.int64), some.new_zeros(len(some))
@@ -300,12 +253,8 @@ def run(
     return course
 
 
-def _cat(groups: Sequence[Tensors]) -> dict[str, Tensor]:
-    return {name: torch.cat([g[name] for g in groups]) for name in groups[0]}
-
-
 def _each(function: Callable[[Tensors], Tensors], problems: Tensors) -> dict[str, Tensor]:
     """Apply to one sample at a time and stack."""
     N = len(next(iter(problems.values())))
     with torch.no_grad():
-        return _cat([function({name: t[i : i + 1] for name, t in problems.items()}) for i in range(N)])
+        return concatenate([function({name: t[i : i + 1] for name, t in problems.items()}) for i in range(N)])

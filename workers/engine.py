@@ -20,7 +20,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from generative.program import Course, Outcome, Program, Tensors
+from generative.batch import Tensors
+from generative.program import Course, Outcome, Program
 from jobs.errors import Transient
 from workers.blocks import Answer, BlockRunner, ForwardQueue, Kind, Network, Op, Request, gathered, handed_out
 from workers.memory import EngineOutOfMemory, is_out_of_memory
@@ -73,8 +74,7 @@ class Update:
     @property
     def terms(self) -> dict[str, list[float]]:
         """The latest value of every loss term, for each sample that has taken a step."""
-        curves = [curve for curve in self.course.curves if curve]
-        return {name: [curve[name][-1] for curve in curves] for name in (curves[0] if curves else ())}
+        return self.course.latest()
 
     @property
     def losses(self) -> list[float]:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from generative.program import Batch, Course, Outcome, Program, Step, Tensors, advance, start
+from generative.batch import Batch, Tensors
+from generative.program import Course, Outcome, Program, Step, advance, start
 from workers.memory import EngineOutOfMemory, is_out_of_memory
 
 

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generative.batch import Tensors
 from generative.inversion import noise_maps
 from generative.inversion.schedules import jitter, learning_rate_ramp
 from generative.networks.stylegan2 import Generator
-from generative.program import Evaluation, Outcome, Tensors
+from generative.program import Evaluation, Outcome
 
 VIEW = 256  # larger pictures are averaged down to this side before the perceptual distance sees them
 NOISE = "noise:"  # parameter "noise:b8.conv0" is the noise map of that layer

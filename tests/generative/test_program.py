@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generative.program import BETAS, Course, Diverged, Evaluation, Outcome, Tensors, advance, run, start
+from generative.batch import Tensors
+from generative.program import BETAS, Course, Diverged, Evaluation, Outcome, advance, run, start
 
 MATRIX = torch.tensor([[2.0, 0.3, 0.0], [0.1, 1.5, 0.2], [0.0, 0.4, 1.0]])
 
@@ -122,6 +123,12 @@ def test_a_checkpoint_of_a_finished_run_takes_no_more_steps() -> None:
         pytest.fail("took a step")
 
     assert run(program, given, never, saved).steps == [300]
+
+
+def test_a_checkpoint_of_another_run_is_refused() -> None:
+    saved = run(LinearProgram(), problems(TWO)).tensors()
+    with pytest.raises(ValueError, match="does not fit"):
+        run(LinearProgram(), problems(ONE, TWO), saved=saved)
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from generative.batch import Tensors
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
-from generative.program import Tensors
 from workers.engine import Engine, EngineOutOfMemory, Tick
 
 LONG = 30  # seconds after which something is stuck

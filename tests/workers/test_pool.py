@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from generative.batch import Tensors
 from generative.inversion.projector import Projector, ProjectorOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
-from generative.program import Course, Evaluation, Outcome, Tensors, run
+from generative.program import Course, Evaluation, Outcome, run
 from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
 
 LONG = 30  # seconds after which something is stuck
