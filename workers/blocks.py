@@ -173,6 +173,8 @@ class BlockRunner:
         with torch.no_grad():
             result = kind.op(kind.network, {name: t.to(self._device) for name, t in block.items()})
         named = {BARE: result} if isinstance(result, Tensor) else result
+        if any(t.shape[:1] != next(iter(block.values())).shape[:1] for t in named.values()):
+            raise ValueError(f"{kind.op} must return as many rows as it was given")
         return {name: t.cpu() for name, t in named.items()}
 
     def _any_place_will_do(self, kind: Kind, size: int) -> bool:

@@ -101,6 +101,8 @@ class Engine:
     ) -> None:
         """observe is called on the engine's thread after every unit of work, and must be quick."""
         self.device, self._observe = torch.device(device), observe
+        if self.device.type == "cuda":  # some of its algorithms add up in the order in which threads arrive
+            torch.backends.cudnn.deterministic = True
         self._queue, self._blocks = ForwardQueue(), BlockRunner(self.device, max_batch)
         self._arrivals: deque[Ticket] = deque()
         self._pool = Pool(max_batch)
@@ -194,12 +196,14 @@ class Engine:
     # --- the thread --------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while (unit := self._next()) is not None:
-            unit()
-            with self._changed:
-                self.busy, self.last_tick = False, time.monotonic()
-                self._changed.notify_all()
-        self._abandon()
+        try:
+            while (unit := self._next()) is not None:
+                unit()
+                with self._changed:
+                    self.busy, self.last_tick = False, time.monotonic()
+                    self._changed.notify_all()
+        finally:  # after a fault of its own the engine stays "busy" and silent, which a watchdog sees
+            self._abandon()
 
     def _next(self) -> Callable[[], None] | None:
         """The next unit of work; waits for one. None when the engine closes."""
@@ -240,13 +244,13 @@ class Engine:
             return
         try:
             result = self._within_memory(kind, gathered(pieces))
+            rows, seconds = len(next(iter(result.values()))), time.perf_counter() - began
+            for request, part in handed_out(pieces, result):
+                request.answer.device_s += seconds * len(next(iter(part.values()))) / rows
+                request.take_in(part)
         except Exception as error:
             self._fail([request for request, _, _ in pieces], error)
             return
-        rows, seconds = sum(last - first for _, first, last in pieces), time.perf_counter() - began
-        for request, part in handed_out(pieces, result):
-            request.answer.device_s += seconds * len(next(iter(part.values()))) / rows
-            request.take_in(part)
         size = self._blocks.size(kind)
         self._observe(Tick("forward", rows, -(-rows // size) * size, seconds))
 
@@ -268,6 +272,7 @@ class Engine:
 
     def _abandon(self) -> None:
         with self._changed:
+            self._draining = self._closing = True
             requests, tickets = self._queue.clear(), [*self._arrivals, *self._pool.clear()]
             self._arrivals.clear()
         for request in requests:

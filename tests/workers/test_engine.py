@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from generative.batch import Tensors
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
-from workers.engine import Engine, EngineOutOfMemory, Tick
+from workers.engine import Engine, EngineClosed, EngineOutOfMemory, Tick
 
 LONG = 30  # seconds after which something is stuck
 
@@ -171,6 +171,30 @@ def test_an_op_that_raises_fails_its_own_requests_only(engine: Engine, gate: Gat
     with pytest.raises(ArithmeticError, match="no picture today"):
         bad.result(LONG)
     assert good.result(LONG).tolist() == [3, 3]
+
+
+def sums_it_all_up(generator: Toy, inputs: Tensors) -> Tensor:
+    return inputs["x"].sum()
+
+
+def test_an_op_that_mixes_rows_up_is_refused(engine: Engine) -> None:
+    answer = engine.forward(SimpleNamespace(generator=Toy()), sums_it_all_up, {"x": torch.ones(2, 3)})
+    with pytest.raises(ValueError, match="as many rows"):
+        answer.result(LONG)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_the_engine_itself_leaves_nobody_waiting_and_shows() -> None:
+    def broken(tick: Tick) -> None:
+        raise RuntimeError("not the job's fault")
+
+    engine, model = Engine("cpu", observe=broken), SimpleNamespace(generator=Toy())
+    engine.forward(model, total, {"x": torch.ones(1, 3)}).result(LONG)
+    with pytest.raises(EngineClosed):
+        while True:
+            engine.forward(model, total, {"x": torch.ones(1, 3)}).result(LONG)
+    assert engine.busy
+    engine.close()
 
 
 def test_a_cancelled_request_is_skipped(engine: Engine, gate: Gate, ticks: list[Tick]) -> None:
