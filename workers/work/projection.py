@@ -110,7 +110,9 @@ def _saved(job: RunningJob[Any]) -> dict[str, Tensor] | None:
     if job.claim.checkpoint_key is None:
         return None
     try:
-        return load_tensors(job.context.blobs.read(job.claim.checkpoint_key))
+        saved = load_tensors(job.context.blobs.read(job.claim.checkpoint_key))
+        logger.info("job %s goes on from %s", job.claim.job_id, job.claim.checkpoint_key)
+        return saved
     except NotFound:
         logger.warning("job %s: its checkpoint is gone, starting over", job.claim.job_id)
         return None
