@@ -6,6 +6,7 @@ that something durable changed) only make it sooner, and may be missing altogeth
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +21,10 @@ from jobs.schemas import Status
 from jobs.store import EventRow, JobRow, JobStore
 
 POLL_S = 0.5
+CANCEL_S = 0.05
 EPHEMERAL = ("progress", "preview")
+
+logger = logging.getLogger(__name__)
 
 
 class Streams:
@@ -69,21 +73,31 @@ class Mailbox:
 
 
 @contextlib.asynccontextmanager
-async def mailbox(live: LiveEvents, job_id: str) -> AsyncIterator[Mailbox]:
-    """A mailbox that is filled while the block runs."""
+async def mailbox(live: LiveEvents, job: JobRow) -> AsyncIterator[Mailbox]:
+    """A mailbox that is filled while the block runs; it stays empty for a job that has ended."""
     box = Mailbox()
+    if job.terminal:
+        yield box
+        return
 
     async def fill() -> None:
-        async for event in live.subscribe(job_id):
+        async for event in live.subscribe(job.id):
             box.put(event)
 
     task = asyncio.create_task(fill())
     try:
         yield box
     finally:
+        await _stop(task)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """Cancel until it ends: redis-py loses a cancellation that comes while it connects."""
+    while not task.done():
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task}, timeout=CANCEL_S)
+    if not task.cancelled() and (error := task.exception()):
+        logger.warning("live events ended early: %s", error)
 
 
 async def until_changed(
@@ -97,7 +111,7 @@ async def until_changed(
     live: LiveEvents = request.app.state.live
     deadline = time.monotonic() + wait_s
     row = await run_in_threadpool(store.get, tenant, job_id)
-    async with mailbox(live, job_id) as box:
+    async with mailbox(live, row) as box:
         while not (row.terminal or (after_seq is not None and row.seq > after_seq)):
             left = deadline - time.monotonic()
             if left <= 0 or await request.is_disconnected():
@@ -116,9 +130,9 @@ async def follow(
 
     Ends as well when the job is deleted. While the database is out of reach it waits.
     """
-    async with mailbox(live, job_id) as box:
-        status = (await run_in_threadpool(store.get, tenant, job_id)).status
-        seq, asked_at = after_seq, 0.0
+    row = await run_in_threadpool(store.get, tenant, job_id)
+    async with mailbox(live, row) as box:
+        status, seq, asked_at = row.status, after_seq, 0.0
         pending: list[dict[str, Any]] = []
         while True:
             if not pending or status is not Status.RUNNING or time.monotonic() - asked_at > POLL_S:

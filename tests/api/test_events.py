@@ -1,6 +1,8 @@
+import asyncio
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -182,6 +184,24 @@ def test_streams_are_bounded_and_given_back(make_app: Callable[..., FastAPI], wo
         for _ in range(3):
             assert client.get(url).status_code == 200
         assert app.state.streams.open == 0
+
+
+class Stubborn(MemoryLive):
+    """Loses the first cancellation, as redis-py does while it connects."""
+
+    async def subscribe(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        async for event in super().subscribe(job_id):
+            yield event
+
+
+def test_a_lost_cancellation_does_not_hang_the_answer(make_app: Callable[..., FastAPI]) -> None:
+    app = make_app()
+    app.state.live = Stubborn()
+    with TestClient(app, base_url=BASE) as client:
+        job_id = submit(client)["id"]
+        assert client.get(f"/v1/jobs/{job_id}?wait=1").json()["status"] == "queued"
 
 
 def test_a_slow_reader_gets_the_latest_of_each_sort(client: TestClient) -> None:
