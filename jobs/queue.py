@@ -156,6 +156,8 @@ def _worker() -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # no effect on threads; the lease stays
         "worker_soft_shutdown_timeout": 0,  # NotImplementedError on threads; the drain is ours
         "worker_send_task_events": False,
+        # Its pub/sub reader blocks the consumer for ever after a reset connection: alive, and silent.
+        "worker_enable_remote_control": False,
         "worker_state_db": None,
         "worker_hijack_root_logger": False,
         "broker_connection_retry_on_startup": True,

@@ -14,7 +14,7 @@ from jobs.schemas import Status
 from .conftest import MODEL, finished, inversion
 from .stack import eventually
 
-STEPS = 1500  # some seconds of work
+STEPS = 1000  # some seconds of work
 
 
 @pytest.fixture
@@ -46,18 +46,16 @@ def test_an_inversion_whose_worker_is_killed_goes_on_elsewhere_and_equals_an_und
 ):
     undisturbed = finished(client, client.submit(inversion(image, steps=STEPS, seed=9)))
     job = client.submit(inversion(image, steps=STEPS, seed=9))
-    running_past(client, job.id, 200)
+    running_past(client, job.id, 100)
     [first] = stack.workers()
     second = stack.add_worker()
-    seen = client.get(job.id).progress.step
 
     stack.kill(first)
     ended = client.wait(job.id, timeout_s=90)
 
     assert ended.attempts == 1  # the loss is not the job's fault
     assert ended_once(stack, job.id)
-    assert "resum" in stack.log_path(second).read_text().lower()
-    assert seen > 0
+    assert f"job {job.id} goes on from" in stack.log_path(second).read_text()
     pictures = [{o.name: o.sha256 for o in j.outputs if o.role != "plot"} for j in (undisturbed, ended)]
     assert pictures[0] == pictures[1]
 
