@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,21 @@ def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
     reply = client.post("/v1/jobs", json=generate(**changes))
     assert reply.status_code == 202, reply.text
     return reply.json()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what happens beside the answer."""
+    for _ in range(2000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def sent(queue: MemoryJobQueue, count: int) -> list[tuple[str, str, str]]:
+    """The messages, once there are `count`."""
+    until(lambda: len(queue.sent) >= count)
+    return queue.sent
 
 
 def png(width: int = 32, height: int = 32, mode: str = "RGB", **options: Any) -> bytes:

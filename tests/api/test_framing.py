@@ -21,7 +21,7 @@ from jobs.schemas import Status
 from jobs.settings import Settings
 from jobs.store import JobStore
 
-from .conftest import Worker, generate, png
+from .conftest import Worker, generate, png, until
 from .test_bad_input import assert_no_leak
 
 BODY = json.dumps(generate()).encode()
@@ -222,11 +222,3 @@ def test_open_streams_do_not_hold_a_stop_back(server: Server) -> None:
         connection.recv(1024)
         server.stop()
         assert not server.thread.is_alive()
-
-
-def until(happened: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if happened():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen")
