@@ -205,7 +205,7 @@ class StopRule(Strict):
 
 
 class LossWeights(Strict):
-    pixel: Annotated[float, Field(ge=0, le=1e4)] = 0.1
+    pixel: Annotated[float, Field(ge=0, le=1e4)] = 1.0
     perceptual: Annotated[float, Field(ge=0, le=1e4)] = 1.0
     noise_regularization: Annotated[float, Field(ge=0, le=1e8)] = 1e5
 

@@ -52,7 +52,7 @@ class ProjectorOptions:
 
     steps: int = 200
     learning_rate: float = 0.1  # peak of the ramp
-    pixel: float = 0.1  # weight of the mean squared error of pixels in [-1, 1]
+    pixel: float = 1.0  # weight of the mean squared error of pixels in [-1, 1]
     perceptual: float = 1.0
     noise_regularization: float = 1e5
     stop: float | None = None  # a picture is done when its perceptual distance is at most this
