@@ -90,7 +90,7 @@ def test_the_result_is_that_of_the_plain_loop(run, upload, read, wanted, context
 
     found = load_tensors(read(job, "latents.safetensors"))
     assert torch.allclose(found["w+"], course.params["w"], atol=1e-4)
-    assert job.result["images"][0]["loss"] == pytest.approx(course.curves[0]["total"][-1], abs=1e-4)
+    assert job.result["images"][0]["loss"] == pytest.approx(course.curves[0]["pixel"][-1], abs=1e-4)
 
 
 def test_the_latents_paint_the_reconstruction_when_another_job_takes_them(

@@ -1,7 +1,7 @@
 """Pictures to latents, by the projector on the engine; for `invert`, and for `edit` of pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from generative.pixels import to_uint8
 from generative.program import Course, Outcome
 from generative.spaces import Space
 from jobs.errors import JobFailed, NotFound, UnknownImage, UnsupportedByModel
-from jobs.schemas import Inversion
+from jobs.schemas import Inversion, LossWeights
 from workers import encode
 from workers.engine import Update
 from workers.images import Pixels, decode, fit_square, resize, to_pixels, to_tensor
@@ -37,7 +37,7 @@ class Inverted:
     reconstructions: Pixels  # (N, H, W, 3)
     latents: Latents
     inputs: dict[str, Tensor]  # what the reconstructions were painted from: ws and noise maps
-    curves: list[list[float]]  # total loss of every step
+    curves: list[list[float]]  # loss of every step, by `matching`
     about: list[dict[str, Any]]  # of each picture: psnr_db, perceptual, loss, steps, stopped
 
 
@@ -68,7 +68,7 @@ def project(
     """
     program = _program(model, how)
     targets = to_tensor(originals, model.generator.img_channels)
-    follower = _Follower(job, how.steps, preview_every, share)
+    follower = _Follower(job, how, preview_every, share)
     course = job.context.engine.optimise(
         program,
         program.problems(targets, _options(how)),
@@ -122,12 +122,24 @@ def _inverted(
     originals: Pixels, painted: Pixels, course: Course, inputs: dict[str, Tensor], how: Inversion
 ) -> Inverted:
     N = len(originals)
-    about = [_quality(originals[i], painted[i], course, i) for i in range(N)]
+    curves = [matching(curve, how.losses) for curve in course.curves]
+    about = [
+        _quality(originals[i], painted[i], course, i) | {"loss": round(curves[i][-1], 5)} for i in range(N)
+    ]
     noises = {n.removeprefix(painting.NOISE): t for n, t in inputs.items() if n.startswith(painting.NOISE)}
     space = Space(how.space)
     rows = inputs["ws"][:, 0] if space is Space.W else inputs["ws"]
     latents = Latents(space, rows.contiguous(), tuple({"picture": i} for i in range(N)), noises)
-    return Inverted(originals, painted, latents, inputs, [curve["total"] for curve in course.curves], about)
+    return Inverted(originals, painted, latents, inputs, curves, about)
+
+
+def matching(terms: Mapping[str, Sequence[float]], weights: LossWeights) -> list[float]:
+    """How far the picture is from its target, at every step: the loss without the regulariser of the noise.
+
+    That one begins in the thousands and says nothing of the picture.
+    """
+    pairs = zip(terms["pixel"], terms["perceptual"], strict=True)
+    return [weights.pixel * pixel + weights.perceptual * perceptual for pixel, perceptual in pairs]
 
 
 def _quality(original: Pixels, painted: Pixels, course: Course, index: int) -> dict[str, Any]:
@@ -135,7 +147,6 @@ def _quality(original: Pixels, painted: Pixels, course: Course, index: int) -> d
     return {
         "psnr_db": round(psnr_db(original, painted), 2),
         "perceptual": round(curve["perceptual"][-1], 5),
-        "loss": round(curve["total"][-1], 5),
         "steps": course.steps[index],
         "stopped": "target" if course.outcomes[index] == Outcome.STOPPED else "steps",
     }
@@ -152,7 +163,7 @@ class _Follower:
     """Listens to the optimisation for the job: progress, previews, checkpoints, and reasons to stop."""
 
     job: RunningJob[Any]
-    total_steps: int
+    how: Inversion
     preview_every: int
     share: float
     latest: Update | None = None
@@ -160,17 +171,17 @@ class _Follower:
     device_s: float = 0.0
 
     def on_step(self, update: Update) -> None:
-        self.latest, step = update, _slowest(update, self.total_steps)
+        self.latest, total = update, self.how.steps
+        step = _slowest(update, total)
         self.job.device_s += update.device_s - self.device_s
         self.device_s = update.device_s
         if self.preview_every and step // self.preview_every > self.previewed:
             self.previewed = step // self.preview_every
             self._preview(update)
-        loss = sum(update.losses) / max(1, len(update.losses))
+        losses = matching(update.terms, self.how.losses) if update.terms else []
         self.check()
-        self.job.reporter.report(
-            self.share * step / self.total_steps, step, self.total_steps, f"loss {loss:.4g}"
-        )
+        mean = sum(losses) / max(1, len(losses))
+        self.job.reporter.report(self.share * step / total, step, total, f"loss {mean:.4g}")
 
     def check(self) -> None:
         """Called often, also when nothing moves. A drain must not end the job before its state is kept."""
