@@ -95,12 +95,21 @@ class RedisLive:
                     await channel.subscribe(_channel(job_id))
                     for body in (await client.hgetall(_kept(job_id))).values():
                         yield orjson.loads(body)
-                    async for message in channel.listen():
-                        if message["type"] == "message":
+                    while not _cancelled():
+                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=PAUSE_S)
+                        if message is not None:
                             yield orjson.loads(message["data"])
             except (redis.RedisError, OSError) as error:
                 log.warning("no live events: %s", error)
+            if _cancelled():
+                raise asyncio.CancelledError
             await asyncio.sleep(PAUSE_S)
+
+
+def _cancelled() -> bool:
+    """redis-py swallows a cancellation that arrives at a bad moment; asyncio still knows of it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class MemoryLive:

@@ -130,6 +130,26 @@ def test_a_listener_outlives_a_restart_of_redis(broker):
     live.close()
 
 
+def test_a_listener_that_is_cancelled_while_it_connects_stops(broker):
+    live = RedisLive(broker.redis_url)
+
+    async def scenario() -> None:
+        async def listen() -> None:
+            async for _ in live.subscribe("job_1"):
+                pass
+
+        for turns in range(60):  # of the loop, so that some meet it in the middle of connecting
+            reader = asyncio.create_task(listen())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reader.cancel()
+            done, _ = await asyncio.wait({reader}, timeout=WAIT_S)
+            assert done and reader.cancelled()
+
+    asyncio.run(scenario())
+    live.close()
+
+
 def test_an_event_that_is_too_large_is_dropped_alone(broker):
     live = RedisLive(broker.redis_url)
     live.publish("job_1", {"type": "preview", "index": 0, "data": "x" * 200_000})
