@@ -20,6 +20,7 @@ from generative.networks.feature_network import FeatureNetwork
 
 PROJECTED = (32, 48, 64, 96)  # channels after mixing, fine to coarse
 HEAD = 96  # widest layer of a head
+GROUP = 4  # samples that are compared with each other
 
 
 class Projection(nn.Module):
@@ -59,6 +60,23 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int 
     return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding))
 
 
+class GroupDeviation(nn.Module):
+    """One more channel: how much a group of samples differs, against mode collapse.
+
+    As in Progressive GAN (Karras et al., 2018), but groups are neighbours in the batch: real and false
+    pictures of one batch are not compared with each other.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), N up to GROUP or a multiple of it -> (N, C + 1, H, W)."""
+        N, C, H, W = x.shape
+        G = min(GROUP, N)
+        groups = x.float().reshape(N // G, G, C, H, W)
+        deviation = (groups.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # (N / G,)
+        channel = deviation.repeat_interleave(G)[:, None, None, None].expand(N, 1, H, W)
+        return torch.cat([x, channel.to(x.dtype)], dim=1)
+
+
 def scale_head(channels: int, resolution: int) -> nn.Sequential:
     """(N, channels, resolution, resolution) -> logits (N, 1, 1, 1)."""
     layers: list[nn.Module] = []
@@ -66,7 +84,12 @@ def scale_head(channels: int, resolution: int) -> nn.Sequential:
         wider = min(2 * channels, HEAD)
         layers += [_conv(channels, wider, 4, 2, 1), nn.LeakyReLU(0.2)]
         channels, resolution = wider, resolution // 2
-    layers += [_conv(channels, HEAD, 3, 1, 1), nn.LeakyReLU(0.2), _conv(HEAD, 1, resolution)]
+    layers += [
+        GroupDeviation(),
+        _conv(channels + 1, HEAD, 3, 1, 1),
+        nn.LeakyReLU(0.2),
+        _conv(HEAD, 1, resolution),
+    ]
     return nn.Sequential(*layers)
 
 
@@ -77,7 +100,8 @@ def pixel_critic() -> nn.Sequential:
         nn.LeakyReLU(0.2),
         _conv(32, 64, 4, 2, 1),
         nn.LeakyReLU(0.2),
-        _conv(64, HEAD, 3, 1, 1),
+        GroupDeviation(),
+        _conv(64 + 1, HEAD, 3, 1, 1),
         nn.LeakyReLU(0.2),
         _conv(HEAD, 1, 3, 1, 1),
     )

@@ -20,12 +20,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from generative.networks.feature_network import FeatureNetwork
+from generative.networks.stylegan2 import Generator
 from generative.training import loop
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.features import FeatureProgress, FeatureTraining, train_features
 from generative.training.score import Reference, load_average
 from generative.training.ship import ship
+from generative.training.warm_start import WarmProgress, WarmStart, warm_start
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 console = Console()
@@ -67,6 +69,28 @@ def features(
         network = train_features(Portraits(run / "dataset", held_out), FeatureTraining(epochs=epochs), report)
     network.save(run / "features")
     console.print(_scores(network))
+
+
+@app.command()
+def warm(
+    run: Run = Path("runs/portraits"),
+    images: Annotated[int, typer.Option(help="pictures to learn from")] = WarmStart.images,
+    threads: Threads = 0,
+) -> None:
+    """Teach a generator which picture belongs to which z, before it meets a discriminator."""
+    _use(threads)
+    config = TrainingConfig(dataset=run / "dataset", features=run / "features")
+    portraits = Portraits(config.dataset, config.held_out)
+    generator = Generator(config.generator(portraits.resolution))
+    features = FeatureNetwork.load(run / "features")
+    with _bar("warm start") as (bar, task):
+
+        def report(p: WarmProgress) -> None:
+            note = f"pixels {p.pixels:.3f}, perceptual {p.perceptual:.3f}"
+            bar.update(task, completed=p.images, total=p.total, note=note)
+
+        average = warm_start(generator, features, portraits, WarmStart(images=images), report)
+    loop.write_start(run / "warm", config, average, images)
 
 
 @app.command()
@@ -140,6 +164,8 @@ def _config(run: Path, folder: Path, discriminator: str, settings: list[str]) ->
     values: dict[str, Any] = {"dataset": run / "dataset", "features": run / "features"}
     values["discriminator"] = discriminator
     values["loss"] = "hinge" if discriminator == "projected" else "logistic"
+    if (run / "warm" / loop.CHECKPOINT).exists():
+        values |= {"init": run / "warm" / loop.CHECKPOINT, "pairing": 2.0, "head_start": 3_200}
     if (folder / loop.CONFIG).exists():
         values |= TrainingConfig.model_validate_json((folder / loop.CONFIG).read_text()).model_dump()
     for setting in settings:

@@ -17,7 +17,7 @@ class TrainingConfig(BaseModel):
     dataset: Path
     features: Path | None = None  # folder of the feature network, for the projected discriminator
     init: Path | None = (
-        None  # checkpoint whose generator is the start, for finishing with another discriminator
+        None  # checkpoint whose generator is the start: of a warm start, or of another discriminator
     )
     discriminator: Literal["projected", "plain"] = "projected"
     loss: Literal["hinge", "logistic"] = "hinge"
@@ -26,12 +26,14 @@ class TrainingConfig(BaseModel):
     batch: int = Field(32, gt=0)
     generator_lr: float = Field(2e-3, gt=0)
     discriminator_lr: float = Field(1e-3, gt=0)
+    head_start: int = Field(0, ge=0)  # images in which the discriminator learns alone, after a warm start
     decay_images: int = Field(0, ge=0)  # over the last so many images both rates fall to a tenth
     beta1: float = 0.0
     beta2: float = 0.99
     ema_images: int = Field(5_000, gt=0)  # half-life of the averaged generator
     ema_rampup: float = Field(0.05, gt=0)  # half-life is at most this part of the images seen
 
+    pairing: float = Field(0.0, ge=0)  # weight of painting known factors right, in half of each batch
     mixing: float = Field(0.5, ge=0, le=1)  # probability that a picture takes two w
     r1_gamma: float = Field(1.0, ge=0)  # plain discriminator only; 0 turns it off
     r1_every: int = Field(16, gt=0)
@@ -44,7 +46,7 @@ class TrainingConfig(BaseModel):
 
     channel_base: int = 2048
     channel_max: int = 160
-    z_dim: int = 128
+    z_dim: int = 32  # not many more than the world has factors
     w_dim: int = 128
     mapping_layers: int = 4
 
@@ -58,8 +60,8 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.discriminator == "projected" and self.features is None:
-            raise ValueError("the projected discriminator needs the folder of a feature network")
+        if self.features is None and (self.discriminator == "projected" or self.pairing):
+            raise ValueError("the projected discriminator and pairing need the folder of a feature network")
         if self.compile and self.path_weight:
             raise ValueError("path length regularisation needs second derivatives, which compiled code lacks")
         return self

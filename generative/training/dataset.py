@@ -122,7 +122,11 @@ class Portraits:
 
     def batch(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """n training pictures (n, 3, H, W) in [-1, 1], channels last, and their factors (n, F)."""
-        return self.rows(torch.randint(len(self), (n,), generator=rng) + self.held_out)
+        return self.rows(self.draw(n, rng))
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """(n,) row numbers of training pictures."""
+        return torch.randint(len(self), (n,), generator=rng) + self.held_out
 
     def held_out_batches(self, n: int) -> list[tuple[Tensor, Tensor]]:
         """The held-out pictures in batches of at most n."""
@@ -130,5 +134,8 @@ class Portraits:
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) row numbers -> pictures (n, 3, H, W) in [-1, 1], channels last, and factors (n, F)."""
-        images = from_uint8(torch.from_numpy(self._images[index.numpy()]))
-        return images, torch.from_numpy(self._factors[index.numpy()])
+        return from_uint8(torch.from_numpy(self._images[index.numpy()])), self.factors(index)
+
+    def factors(self, index: Tensor) -> Tensor:
+        """(n,) row numbers -> factors (n, F)."""
+        return torch.from_numpy(self._factors[index.numpy()])

@@ -16,12 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.projected_discriminator import ProjectedDiscriminator
 from generative.networks.stylegan2 import Generator
 from generative.networks.stylegan2_discriminator import Discriminator, DiscriminatorConfig
+from generative.spaces import broadcast
 from generative.training.atomic import write_tensors, write_text
 from generative.training.augment import AdaptiveStrength, augment
+from generative.training.codes import Codes
 from generative.training.config import TrainingConfig
 from generative.training.dataset import Portraits
 from generative.training.grid import sample_grid, write_png
@@ -71,13 +74,23 @@ class Trainer:
         self.rng = torch.Generator().manual_seed(config.seed)
         self.strength = AdaptiveStrength(config.ada_target, config.ada_ramp)
         self.path_mean, self.sign = 0.0, 0.0
+        self.codes: Codes | None = None
+        self.distance: PerceptualDistance | None = None
+        if config.pairing:
+            assert config.features is not None  # checked by the config
+            self.codes = Codes(portraits, config.z_dim)
+            self.distance = PerceptualDistance(FeatureNetwork.load(config.features))
         self.images, self.steps = 0, 0
 
     def step(self) -> tuple[Tensor, Tensor]:
         """One step of the discriminator and one of the generator; returns their losses."""
         self._set_rates()
-        discriminator = self._step_discriminator()
-        generator = self._step_generator()
+        rows = self.portraits.draw(self.config.batch, self.rng)
+        real, _ = self.portraits.rows(rows)
+        fake = self._paint(self._draw_z(rows))
+        discriminator = self._step_discriminator(fake.detach(), real)
+        alone = self.images < self.config.head_start
+        generator = torch.zeros(()) if alone else self._step_generator(fake, real)
         self.steps += 1
         self.images += self.config.batch
         if self.steps % self.config.ada_every == 0:
@@ -85,37 +98,37 @@ class Trainer:
         self._update_average()
         return generator, discriminator
 
-    def _step_discriminator(self) -> Tensor:
-        real = self._real()
-        with torch.no_grad():
-            fake = self._augment(self._paint())
+    def _step_discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
         self.discriminator.requires_grad_(True)
         if isinstance(self.discriminator, ProjectedDiscriminator):
             self.discriminator.projection.requires_grad_(False)
+        both = torch.cat([self._augment(fake), self._augment(real)])
         with self._autocast():
-            logits = self.discriminator(torch.cat([fake, real])).float()
+            logits = self.discriminator(both).float()
         fake_logits, real_logits = logits.split(self.config.batch)
         loss = discriminator_loss(fake_logits, real_logits, self.config.loss)
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         if self._due(self.config.r1_every) and self.config.r1_gamma and self.config.discriminator == "plain":
-            self._regularize_discriminator()
+            self._regularize_discriminator(self._augment(real))
         self.discriminator_optimizer.step()
         self.strength.observe(real_logits)
         return loss.detach()
 
-    def _regularize_discriminator(self) -> None:
+    def _regularize_discriminator(self, real: Tensor) -> None:
         """Lazy R1: rarely, and so much stronger. In float32: second derivatives are small."""
-        real = self._real().requires_grad_(True)
+        real = real.detach().requires_grad_(True)
         penalty = r1_penalty(self.discriminator(real), real)
         (self.config.r1_gamma * self.config.r1_every * penalty).backward()
 
-    def _step_generator(self) -> Tensor:
+    def _step_generator(self, fake: Tensor, real: Tensor) -> Tensor:
+        """With the pictures that the discriminator has just seen: one painting serves both."""
         self.discriminator.requires_grad_(False)
-        fake = self._augment(self._paint())
         with self._autocast():
-            logits = self.discriminator(fake).float()
+            logits = self.discriminator(self._augment(fake)).float()
         loss = generator_loss(logits, self.config.loss)
+        if self.distance is not None:
+            loss = loss + self.config.pairing * self._pair_loss(fake, real)
         self.generator_optimizer.zero_grad()
         loss.backward()
         if self.config.path_weight and self._due(self.config.path_every):
@@ -125,7 +138,8 @@ class Trainer:
 
     def _regularize_generator(self) -> None:
         """Lazy path length regularisation on half a batch: equal steps in W move the picture equally far."""
-        ws = self._ws(max(1, self.config.batch // 2))
+        z = torch.randn(max(1, self.config.batch // 2), self.generator.z_dim, generator=self.rng)
+        ws = self._ws(z)
         images = self.generator.synthesize(ws, noise="random", rng=self.rng)
         lengths = path_lengths(images, ws, self.rng)
         self.path_mean += self.config.path_decay * (lengths.detach().mean().item() - self.path_mean)
@@ -135,22 +149,36 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.steps % every == 0
 
-    def _ws(self, n: int) -> Tensor:
-        """(n, num_ws, w_dim), some of two styles; moves the mean of w."""
-        z = torch.randn(2 * n, self.generator.z_dim, generator=self.rng)
-        w, other = self.generator.map(z).split(n)
-        self.generator.mapping.update_average(w.detach())
-        return mix(w, other, self.generator.num_ws, self.config.mixing, self.rng)
-
-    def _paint(self) -> Tensor:
-        """A batch of new pictures, (N, 3, H, W) float32."""
+    def _pair_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        """How far the first half of `fake` is from the pictures whose codes it was painted from."""
+        assert self.distance is not None
+        half = self.config.batch // 2
         with self._autocast():
-            return self.generator.synthesize(
-                self._ws(self.config.batch), noise="random", rng=self.rng
-            ).float()
+            perceptual = self.distance(fake[:half], real[:half]).float().mean()
+        return perceptual + (fake[:half] - real[:half]).abs().mean()
 
-    def _real(self) -> Tensor:
-        return self._augment(self.portraits.batch(self.config.batch, self.rng)[0])
+    def _draw_z(self, rows: Tensor) -> Tensor:
+        """(batch, z_dim); with pairing, the first half are the codes of the pictures in `rows`."""
+        z = torch.randn(self.config.batch, self.generator.z_dim, generator=self.rng)
+        if self.codes is None:
+            return z
+        half = self.config.batch // 2
+        return torch.cat([self.codes.draw(rows[:half], self.rng), z[half:]])
+
+    def _ws(self, z: Tensor) -> Tensor:
+        """z: (n, z_dim) -> (n, num_ws, w_dim), unpaired ones partly of two styles; moves the mean of w."""
+        n = len(z)
+        w, other = self.generator.map(torch.cat([z, torch.randn(z.shape, generator=self.rng)])).split(n)
+        self.generator.mapping.update_average(w.detach())
+        mixed = mix(w, other, self.generator.num_ws, self.config.mixing, self.rng)
+        if self.codes is None:
+            return mixed
+        return torch.cat([broadcast(w[: n // 2], self.generator.num_ws), mixed[n // 2 :]])
+
+    def _paint(self, z: Tensor) -> Tensor:
+        """z: (n, z_dim) -> new pictures, (n, 3, H, W) float32."""
+        with self._autocast():
+            return self.generator.synthesize(self._ws(z), noise="random", rng=self.rng).float()
 
     def _augment(self, images: Tensor) -> Tensor:
         return augment(images, self.strength.probability, self.rng)
@@ -220,6 +248,15 @@ def _discriminator(config: TrainingConfig, resolution: int) -> nn.Module:
 def _adam(network: nn.Module, rate: float, config: TrainingConfig) -> torch.optim.Adam:
     parameters = [p for p in network.parameters() if p.requires_grad]
     return torch.optim.Adam(parameters, rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
+
+
+def write_start(run_dir: Path, config: TrainingConfig, average: Generator, images: int) -> None:
+    """A folder that another training can start from: `average` after `images`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run_dir / CONFIG, config.model_dump_json(indent=1))
+    content = {"average": average.state_dict(), "images": images, "images_before": 0}
+    write_tensors(run_dir / CHECKPOINT, content)
+    write_png(run_dir / "samples.png", sample_grid(average))
 
 
 def train(config: TrainingConfig, run_dir: Path, callback: Callback | None = None) -> Trainer:

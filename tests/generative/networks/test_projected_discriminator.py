@@ -1,7 +1,7 @@
 import torch
 
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
-from generative.networks.projected_discriminator import ProjectedDiscriminator
+from generative.networks.projected_discriminator import GroupDeviation, ProjectedDiscriminator
 
 
 def discriminator() -> ProjectedDiscriminator:
@@ -42,6 +42,21 @@ def test_every_scale_sees_the_coarsest_features() -> None:
         D.projection.features.stages[3].conv0.weight.mul_(1.5)
     moved = (D(images()) - before).abs().amax(dim=0)
     assert (moved[:4] > 1e-6).all() and moved[4] == 0
+
+
+def test_a_logit_depends_on_its_group_and_on_no_other() -> None:
+    D, x = discriminator().eval(), images(8)
+    before = D(x)
+    x[5] = x[5].flip(2)
+    moved = (D(x) - before).abs().amax(dim=1)
+    assert (moved[:4] == 0).all() and (moved[4:] > 0).all()
+
+
+def test_the_deviation_of_a_group_is_that_of_its_samples() -> None:
+    x = torch.zeros(8, 2, 3, 3)
+    x[4:6] = 3.0  # half of the second group: deviation 1.5 everywhere
+    channel = GroupDeviation()(x)[:, 2]
+    assert torch.allclose(channel[:4], torch.tensor(1e-4)) and torch.allclose(channel[4:], torch.tensor(1.5))
 
 
 def test_training_mode_leaves_the_statistics_of_the_features_alone() -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,19 @@ def plain(config: TrainingConfig) -> TrainingConfig:
     return config.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("kind", ["projected", "plain"])
+def paired(config: TrainingConfig) -> TrainingConfig:
+    return config.model_copy(update={"pairing": 1.0, "z_dim": 32})
+
+
+def unchanged(config: TrainingConfig) -> TrainingConfig:
+    return config
+
+
+@pytest.mark.parametrize("change", [unchanged, plain, paired])
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
-    config: TrainingConfig, tmp_path: Path, kind: str
+    config: TrainingConfig, tmp_path: Path, change: Callable[[TrainingConfig], TrainingConfig]
 ) -> None:
-    config = plain(config) if kind == "plain" else config
+    config = change(config)
 
     whole = loop.train(config, tmp_path / "whole")
     loop.train(config, tmp_path / "parts", stop_after(4))
@@ -81,6 +90,17 @@ def test_a_step_moves_both_networks_and_leaves_the_features_alone(config: Traini
     heads = [n for n in before if n.endswith("original")]
     assert heads and all(not torch.equal(before[n], after["discriminator"][n]) for n in heads)
     assert any(not torch.equal(generator[n], after["generator"][n]) for n in generator)
+
+
+def test_with_a_head_start_the_generator_waits(config: TrainingConfig) -> None:
+    config = config.model_copy(update={"head_start": 4})
+    trainer = loop.Trainer(config, Portraits(config.dataset, config.held_out))
+    before = trainer.generator.synthesis.b4.const.detach().clone()
+
+    trainer.step()
+    assert torch.equal(before, trainer.generator.synthesis.b4.const)
+    trainer.step()
+    assert not torch.equal(before, trainer.generator.synthesis.b4.const)
 
 
 def test_the_generator_can_start_from_the_average_of_another_run(

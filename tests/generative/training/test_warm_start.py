@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import torch
+
+from generative.networks.feature_network import FeatureNetwork
+from generative.networks.stylegan2 import Generator
+from generative.training.codes import Codes
+from generative.training.config import TrainingConfig
+from generative.training.dataset import DatasetRecord, Portraits, render_dataset
+from generative.training.warm_start import WarmProgress, WarmStart, warm_start
+
+
+def test_a_warm_start_brings_pictures_near_those_of_their_factors(
+    config: TrainingConfig, features: FeatureNetwork, tmp_path: Path
+) -> None:
+    render_dataset(tmp_path / "world", DatasetRecord(resolution=16, count=64, seed=0, shard=64))
+    portraits = Portraits(tmp_path / "world")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = Generator(config.model_copy(update={"z_dim": 27, "w_dim": 32}).generator(16))
+    seen: list[WarmProgress] = []
+
+    settings = WarmStart(images=2_560, batch=16, learning_rate=5e-3, bfloat16=False, ema_images=50)
+    average = warm_start(generator, features, portraits, settings, seen.append)
+
+    assert [p.images for p in seen[:2]] == [16, 32] and seen[-1].images == seen[-1].total == 2_560
+    assert seen[-1].pixels < 0.5 * seen[0].pixels
+    rows = torch.arange(64)
+    painted = average(Codes(portraits, 27).draw(rows, torch.Generator().manual_seed(1)))
+    real = portraits.rows(rows)[0]
+    right, wrong = (painted - real).abs().mean(), (painted - real.roll(1, 0)).abs().mean()
+    assert right < 0.9 * wrong
