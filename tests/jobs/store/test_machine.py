@@ -161,7 +161,7 @@ def test_nothing_that_can_happen_breaks_the_promises(store):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
