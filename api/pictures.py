@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("decoding.py")
 AT_ONCE = 4  # children
 CPU_S = 10  # decoding and writing; 16 megapixels of noise take about half of it
 WALL_S = 30
-MEMORY_BYTES = 1024 * 1024 * 1024
+MEMORY_BYTES = 512 * 1024 * 1024  # the largest picture in the costliest form fits
 MAX_SCANS = 200  # of a progressive JPEG; real ones have about ten
 TOO_LONG = "The picture takes too long to decode."
 
