@@ -22,27 +22,29 @@ class TrainingConfig(BaseModel):
     discriminator: Literal["projected", "plain"] = "projected"
     loss: Literal["hinge", "logistic"] = "hinge"
 
-    images: int = Field(1_000_000, gt=0)
-    batch: int = Field(32, gt=0)
-    generator_lr: float = Field(2e-3, gt=0)
-    discriminator_lr: float = Field(1e-3, gt=0)
-    head_start: int = Field(0, ge=0)  # images in which the discriminator learns alone, after a warm start
-    decay_images: int = Field(0, ge=0)  # over the last so many images both rates fall to a tenth
+    images: int = Field(default=1_000_000, gt=0)
+    batch: int = Field(default=32, gt=0)
+    generator_lr: float = Field(default=2e-3, gt=0)
+    discriminator_lr: float = Field(default=1e-3, gt=0)
+    head_start: int = Field(
+        default=0, ge=0
+    )  # images in which the discriminator learns alone, after a warm start
+    decay_images: int = Field(default=0, ge=0)  # over the last so many images both rates fall to a tenth
     beta1: float = 0.0
     beta2: float = 0.99
-    ema_images: int = Field(5_000, gt=0)  # half-life of the averaged generator
-    ema_rampup: float = Field(0.05, gt=0)  # half-life is at most this part of the images seen
+    ema_images: int = Field(default=5_000, gt=0)  # half-life of the averaged generator
+    ema_rampup: float = Field(default=0.05, gt=0)  # half-life is at most this part of the images seen
 
-    pairing: float = Field(0.0, ge=0)  # weight of painting known factors right, in half of each batch
-    mixing: float = Field(0.5, ge=0, le=1)  # probability that a picture takes two w
-    r1_gamma: float = Field(1.0, ge=0)  # plain discriminator only; 0 turns it off
-    r1_every: int = Field(16, gt=0)
-    path_weight: float = Field(0.0, ge=0)
-    path_every: int = Field(8, gt=0)
+    pairing: float = Field(default=0.0, ge=0)  # weight of painting known factors right, in half of each batch
+    mixing: float = Field(default=0.5, ge=0, le=1)  # probability that a picture takes two w
+    r1_gamma: float = Field(default=1.0, ge=0)  # plain discriminator only; 0 turns it off
+    r1_every: int = Field(default=16, gt=0)
+    path_weight: float = Field(default=0.0, ge=0)
+    path_every: int = Field(default=8, gt=0)
     path_decay: float = 0.01
     ada_target: float | None = 0.6  # None: no augmentation
-    ada_ramp: int = Field(100_000, gt=0)
-    ada_every: int = Field(4, gt=0)
+    ada_ramp: int = Field(default=100_000, gt=0)
+    ada_every: int = Field(default=4, gt=0)
 
     channel_base: int = 2048
     channel_max: int = 160
@@ -50,13 +52,13 @@ class TrainingConfig(BaseModel):
     w_dim: int = 128
     mapping_layers: int = 4
 
-    held_out: int = Field(5_000, ge=0)  # pictures kept from training, for measuring
+    held_out: int = Field(default=5_000, ge=0)  # pictures kept from training, for measuring
     bfloat16: bool = True
     compile: bool = False  # slow to start, and not faster on every CPU
     seed: int = 0
-    log_every: int = Field(50, gt=0)  # steps
-    grid_every_s: float = Field(240.0, gt=0)
-    checkpoint_every_s: float = Field(150.0, gt=0)
+    log_every: int = Field(default=50, gt=0)  # steps
+    grid_every_s: float = Field(default=240.0, gt=0)
+    checkpoint_every_s: float = Field(default=150.0, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
