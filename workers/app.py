@@ -20,7 +20,8 @@ from jobs.queue import make_celery
 from jobs.settings import settings
 from jobs.store import open_store
 from workers.context import Context
-from workers.engine import Engine
+from workers.engine import Engine, Tick
+from workers.metrics import ENGINE_ROWS, ENGINE_SECONDS
 from workers.models import Models
 from workers.watchdog import Watchdog
 
@@ -44,8 +45,14 @@ def context() -> Context:
         blobs=blobs,
         live=RedisLive(chosen.redis_url()),
         models=Models(chosen, store, blobs, device),
-        engine=Engine(device, max_batch=chosen.max_batch),
+        engine=Engine(device, max_batch=chosen.max_batch, observe=_count),
     )
+
+
+def _count(tick: Tick) -> None:
+    ENGINE_SECONDS.labels(tick.work).inc(tick.seconds)
+    ENGINE_ROWS.labels(tick.work, "wanted").inc(tick.rows)
+    ENGINE_ROWS.labels(tick.work, "padding").inc(tick.size - tick.rows)
 
 
 def _device(name: str) -> str:
@@ -77,4 +84,7 @@ def _drain(**_: Any) -> None:
 
 @signals.worker_shutdown.connect
 def _stop(**_: Any) -> None:
+    live = context().live
+    if isinstance(live, RedisLive):
+        live.close()
     context().close()

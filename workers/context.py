@@ -23,8 +23,8 @@ def worker_name() -> str:
 
 
 def encoders() -> ThreadPoolExecutor:
-    """The pool for encoding and uploads: encoders use a core each, uploads wait for the network."""
-    return ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="encode")
+    """The pool for encoding and uploads. Two threads a core: encoders compute, uploads wait."""
+    return ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="encode")
 
 
 @dataclass(frozen=True)

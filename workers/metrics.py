@@ -10,6 +10,10 @@ JOB_SECONDS = Histogram(
 )
 QUEUE_SECONDS = Histogram("ganserve_job_queue_seconds", "From queued to claimed", ["kind"], buckets=_SECONDS)
 DEVICE_SECONDS = Counter("ganserve_device_seconds_total", "Device time that jobs used", ["kind"])
+ENGINE_SECONDS = Counter("ganserve_engine_seconds_total", "Time that the engine computed", ["work"])
+ENGINE_ROWS = Counter(
+    "ganserve_engine_rows_total", "Rows that it computed, wanted or padding", ["work", "rows"]
+)
 IMAGES = Counter("ganserve_images_total", "Pictures made", ["kind"])
 ARTIFACT_BYTES = Counter("ganserve_artifact_bytes_total", "Bytes written to object storage")
 UPLOAD_RETRIES = Counter("ganserve_upload_retries_total", "Uploads that had to be tried again")

@@ -74,7 +74,9 @@ def run_job(job_id: str, work: Work, context: Context) -> Outcome:
         stall_s=settings.stall_s,
     )
     with JOBS_RUNNING.labels(row.kind).track_inprogress(), heartbeat:
-        outcome = Attempt(claim, context, heartbeat, began, queue_s).run(work)
+        attempt = Attempt(claim, context, heartbeat, began, queue_s)
+        outcome = attempt.run(work)
+    DEVICE_SECONDS.labels(row.kind).inc(attempt.job.device_s)
     JOB_SECONDS.labels(row.kind, outcome).observe(time.monotonic() - began)
     logger.info("job %s, %s, attempt %d: %s", job_id, row.kind, row.attempts, outcome)
     return outcome
@@ -175,7 +177,6 @@ class Attempt:
                 time.sleep(FINISH_PAUSE_S)
         if not published:
             return self._lost()
-        DEVICE_SECONDS.labels(self.claim.row.kind).inc(self.job.device_s)
         self._tell(status)
         return Outcome(status.value)
 

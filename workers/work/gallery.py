@@ -86,7 +86,7 @@ def put_png(
 
 
 def brief(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job's answer says of a picture: what is its own, without what all of them share."""
-    shared = ("version", "kind", "model", "model_sha256", "input")
+    """What the job's answer says of a picture: its own part, without what all share or what may be long."""
+    shared = ("version", "kind", "model", "model_sha256", "input", "sources")
     own: dict[str, Any] = json.loads(to_text({name: v for name, v in about.items() if name not in shared}))
     return own
