@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -79,11 +80,19 @@ def reap_orphan(folder: Path) -> None:
     if not ours:
         return
     process.terminate()
-    try:
-        process.wait(5)
-    except psutil.TimeoutExpired:
+    if not _ends(process, within_s=5):
         process.kill()
-        process.wait(5)
+        _ends(process, within_s=5)
+
+
+def _ends(process: psutil.Process, within_s: float) -> bool:
+    """Whether it ends in that time. A zombie has: not every container has an init that collects it."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def answers(path: Path) -> bool:

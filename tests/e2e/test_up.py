@@ -94,13 +94,14 @@ def test_up_that_is_killed_leaves_nothing_running_and_starts_again(tmp_path, env
     # An orphan all the same: a Redis that outlived its parent, on the same files.
     folder = var / "redis"
     path = embedded_redis.socket_path(folder)
-    orphan = subprocess.Popen(embedded_redis.command(embedded_redis.find_binary(), folder, path))
-    assert eventually(lambda: embedded_redis.answers(path))
-    with up(var, environment, port) as process:
-        assert eventually(lambda: ready(url), 90), (tmp_path / "up.log").read_text()
-        assert orphan.wait(10) == 0
-        process.terminate()
-        assert process.wait(60) == 0
+    command = embedded_redis.command(embedded_redis.find_binary(), folder, path)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as orphan:
+        assert eventually(lambda: embedded_redis.answers(path))
+        with up(var, environment, port) as process:
+            assert eventually(lambda: ready(url), 90), (tmp_path / "up.log").read_text()
+            assert orphan.wait(10) == 0
+            process.terminate()
+            assert process.wait(60) == 0
 
 
 def test_a_second_up_on_the_same_folder_is_refused(tmp_path, environment):
