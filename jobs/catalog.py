@@ -5,7 +5,9 @@ the repository come first; an import may not take one of them.
 """
 
 import json
+import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from jobs.errors import NotFound, UnknownModel
 from jobs.schemas import JobRequest
 from jobs.store import JobStore
 
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -24,24 +27,25 @@ class Catalog:
     def __init__(self, model_repo: Path, store: JobStore) -> None:
         self._repo = model_repo
         self._store = store
-        self._read: dict[str, tuple[object, Card]] = {}  # by name: what the files looked like, and the card
+        # by name: what the files looked like, and the card; None for one that is broken
+        self._read: dict[str, tuple[object, Card | None]] = {}
 
     def list(self, tenant: str) -> list[Card]:
         """By name."""
         cards = {row.name: _card(row.card) for row in self._store.list_models(tenant)}
         for path in sorted(self._repo.glob("*/card.json")):
-            cards[path.parent.name] = self._shipped(path.parent.name)
+            name = path.parent.name
+            cards.pop(name, None)
+            if (card := self._shipped(name)) is not None:
+                cards[name] = card
         return [cards[name] for name in sorted(cards)]
 
     def get(self, tenant: str, name: str) -> Card:
         """Raises UnknownModel."""
         if _NAME.fullmatch(name):
-            if self.ships(name):
-                return self._shipped(name)
-            try:
-                return _card(self._store.get_model(tenant, name).card)
-            except NotFound:
-                pass
+            card = self._shipped(name) if self.ships(name) else self._imported(tenant, name)
+            if card is not None:
+                return card
         known = [card.name for card in self.list(tenant)]
         raise UnknownModel(f"There is no model {name[:64]!r}.{did_you_mean(name, known)}")
 
@@ -53,16 +57,31 @@ class Catalog:
         """Whether the model repository has it."""
         return (self._repo / name / "card.json").is_file()
 
-    def _shipped(self, name: str) -> Card:
+    def _imported(self, tenant: str, name: str) -> Card | None:
+        try:
+            return _card(self._store.get_model(tenant, name).card)
+        except NotFound:
+            return None
+
+    def _shipped(self, name: str) -> Card | None:
+        """None, and a line in the log, when the card cannot be used: the other models can."""
         folder = self._repo / name
         files = [folder / "card.json", *sorted(folder.glob("directions/*.json"))]
         look = [(path, path.stat().st_mtime_ns) for path in files]
         known = self._read.get(name)
         if known is None or known[0] != look:
-            card = json.loads(files[0].read_text())
-            card["directions"] = [found for path in files[1:] for found in _directions(path)]
-            known = self._read[name] = (look, _card(card))
+            known = self._read[name] = (look, _read(files[0], files[1:]))
         return known[1]
+
+
+def _read(card: Path, directions: Sequence[Path]) -> Card | None:
+    try:
+        found = json.loads(card.read_text())
+        found["directions"] = [direction for path in directions for direction in _directions(path)]
+        return _card(found)
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("%s is left out: %s", card.parent, error)
+        return None
 
 
 def _directions(path: Path) -> list[dict[str, Any]]:

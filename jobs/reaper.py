@@ -71,10 +71,11 @@ class Reaper:
         return len(removals)
 
     def sweep_leftovers(self) -> int:
-        """Remove what ended jobs wrote and did not publish: checkpoints, files of a lost lease."""
+        """Remove what ended jobs leave: checkpoints, files of a lost lease, imported uploads."""
         jobs = self.store.leftovers()
         for job in jobs:
-            self.blobs.delete([key for key in self.blobs.list(job.prefix) if key not in job.keep])
+            unwanted = [key for key in self.blobs.list(job.prefix) if key not in job.keep]
+            self.blobs.delete([*unwanted, *([job.upload] if job.upload else [])])
             self.store.mark_swept(job.job_id)
         return len(jobs)
 

@@ -3,11 +3,13 @@
 Any replica may run it, several at a time: rows that another reaper holds are passed over.
 """
 
+import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, and_, case, delete, literal_column, or_, select, update
 
-from jobs.schemas import JobError, Status
+from jobs.schemas import JobError, Kind, Status
 from jobs.store.change import FIRST_SEND_S, LONGEST_SEND_S, QUEUED, RUNNING, change, locked_ids
 from jobs.store.database import now
 from jobs.store.gateway import IDEMPOTENCY_S
@@ -91,7 +93,16 @@ def leftovers(connection: Connection, limit: int, limits: Limits) -> list[Leftov
     for row in connection.execute(select(outputs.c.job_id, outputs.c.key).where(outputs.c.job_id.in_(kept))):
         if row.key is not None:
             kept[row.job_id].add(row.key)
-    return [Leftovers(t, i, job_prefix(t, i), frozenset(kept[i])) for t, i in found]
+    uploads = _unshared_uploads(connection)
+    return [Leftovers(t, i, job_prefix(t, i), frozenset(kept[i]), uploads.get(i)) for t, i in found]
+
+
+def _unshared_uploads(connection: Connection) -> dict[str, str]:
+    """By job: the upload of each import that is not swept, where no other such import reads the same file."""
+    imports = select(jobs.c.id, jobs.c.request).where(jobs.c.kind == Kind.IMPORT, ~jobs.c.swept)
+    uploads = {row.id: json.loads(row.request)["input"]["upload"] for row in connection.execute(imports)}
+    users = Counter(uploads.values())
+    return {job_id: key for job_id, key in uploads.items() if users[key] == 1}
 
 
 def mark_swept(connection: Connection, job_id: str) -> None:

@@ -151,12 +151,13 @@ class Due(NamedTuple):
 
 
 class Leftovers(NamedTuple):
-    """A finished job's key prefix, and the keys under it that are published."""
+    """What an ended job may have left: a key prefix with the published keys under it, and its upload."""
 
     tenant: str
     job_id: str
     prefix: str
     keep: frozenset[str]
+    upload: str | None = None  # of an import, when no other import still needs the file
 
 
 def job_prefix(tenant: str, job_id: str) -> str:

@@ -19,6 +19,11 @@ def submit(store: JobStore, **given: Any) -> JobRow:
     return store.submit(TENANT, ask(**given))[0]
 
 
+def submit_import(store: JobStore, upload: str) -> JobRow:
+    request = {"kind": "import", "model": "mine", "input": {"upload": upload, "sha256": "0" * 64}}
+    return store.submit(TENANT, request_adapter.validate_json(json.dumps(request)))[0]
+
+
 def claim(store: JobStore, row: JobRow, worker: str = "w1") -> Claim:
     got = store.claim(row.id, worker, payload_version=1)
     assert got is not None

@@ -106,11 +106,15 @@ def test_a_model_that_changes_on_disk_is_read_again(catalog, tmp_path):
     assert catalog.get(TENANT, "tiny").sha256 == "c" * 64
 
 
-def test_a_card_that_is_not_right_is_named(store, tmp_path):
-    put(tmp_path, num_ws=0)
+def test_a_card_that_is_not_right_leaves_the_other_models_usable(catalog, tmp_path, caplog):
+    broken = tmp_path / "models" / "broken"
+    broken.mkdir()
+    (broken / "card.json").write_text('{"name": "broken"}')
 
-    with pytest.raises(ValueError, match="'tiny'"):
-        Catalog(tmp_path, store).get(TENANT, "tiny")
+    assert [card.name for card in catalog.list(TENANT)] == ["tiny"]
+    with pytest.raises(UnknownModel):
+        catalog.get(TENANT, "broken")
+    assert "broken" in caplog.text and catalog.ships("broken")  # an import cannot take its name
 
 
 # --- what fits -------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ import threading
 
 import pytest
 
+from jobs.blobs import upload_key
 from jobs.blobs.memory import MemoryBlobStore
 from jobs.errors import BlobsUnavailable
 from jobs.lanes import LANES
 from jobs.queue import MemoryJobQueue
 from jobs.reaper import Reaper
 from jobs.schemas import Status
-from tests.jobs.given import LIMITS, TENANT, claim, picture, submit
+from tests.jobs.given import LIMITS, TENANT, claim, picture, submit, submit_import
 
 
 class DeafQueue(MemoryJobQueue):
@@ -98,6 +99,22 @@ def test_what_was_written_and_not_published_goes_and_the_rest_stays(reaper, late
 
     assert reaper.tick()["jobs_swept"] == 1
     assert list(reaper.blobs.objects) == [output.key]
+
+
+def test_an_uploaded_checkpoint_goes_with_the_last_import_that_reads_it(reaper, later):
+    upload = upload_key(TENANT, "0" * 64)
+    reaper.blobs.write(upload, b"x", media_type="application/octet-stream")
+    first, second = (submit_import(reaper.store, upload) for _ in range(2))
+    reaper.store.cancel(TENANT, first.id)
+    later(first.id, LIMITS.leftovers_s + 1)
+    assert reaper.tick()["jobs_swept"] == 1
+    assert list(reaper.blobs.objects)  # the second import has yet to read it
+
+    reaper.store.cancel(TENANT, second.id)
+    later(second.id, LIMITS.leftovers_s + 1)
+
+    assert reaper.tick()["jobs_swept"] == 1
+    assert not list(reaper.blobs.objects)
 
 
 def test_all_that_a_deleted_job_wrote_goes(reaper):
