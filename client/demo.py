@@ -4,6 +4,7 @@ The picture that is inverted is rendered here, from a seed that the training nev
 seen it.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -30,6 +31,8 @@ from jobs.schemas import JobView, Output, Status
 MODEL = "portraits"
 UNSEEN_SEED = 4_000_000_007  # training draws its seeds from below 2^31
 STEPS = 200
+SIZE = 128  # pixels to look at; the model's 64 are resized
+PASSED_ON = ("GANSERVE_MODEL_REPO", "GANSERVE_DEVICE", "GANSERVE_THREADS", "GANSERVE_MAX_BATCH")
 READY_WITHIN_S = 180.0
 STOP_WITHIN_S = 60.0
 
@@ -64,7 +67,7 @@ class Demo:
     def portraits(self) -> str:
         start = time.perf_counter()
         inputs = {"source": {"seeds": "0-15"}, "psi": 0.7}
-        job = self.job("generate", "16 portraits", inputs, {"grid": True})
+        job = self.job("generate", "16 portraits", inputs, {"grid": True, "size": SIZE})
         rate = 16 / (time.perf_counter() - start)
         self.keep(job, the(job, "grid"), "portraits.png")
         return f"portraits.png: {rate:.1f} pictures/s, submit to finished"
@@ -72,7 +75,7 @@ class Demo:
     def inversion(self, picture: Path) -> JobView:
         image = self.client.upload_image(picture)
         inputs = {"images": [image.id], "space": "w+", "steps": STEPS}
-        job = self.job("invert", "inversion", inputs, {"latents": "w+"})
+        job = self.job("invert", "inversion", inputs, {"latents": "w+", "size": SIZE})
         self.keep(job, the(job, "comparison"), "inversion.png")
         return job
 
@@ -84,13 +87,13 @@ class Demo:
                 "operations": [{"op": "direction", "name": name}],
                 "sweep": {"strengths": [-3, -2, -1, 0, 1, 2, 3]},
             }
-            job = self.job("edit", f"edit {name}", inputs, {})
+            job = self.job("edit", f"edit {name}", inputs, {"size": SIZE})
             self.keep(job, the(job, "strip"), f"edit_{name}.png")
-        return ", ".join(f"edit_{name}.png" for name in directions)
+        return f"edit_*.png: {len(directions)} directions, 7 strengths each"
 
     def film(self) -> str:
         inputs = {"source": {"seeds": "3,7,12"}, "interpolate": {"frames": 72, "loop": True}}
-        job = self.job("generate", "film", inputs, {"film": "mp4"})
+        job = self.job("generate", "film", inputs, {"film": "mp4", "size": SIZE})
         film = the(job, "film")
         self.keep(job, film, f"film{Path(film.name).suffix}")
         return f"film{Path(film.name).suffix}: 72 frames"
@@ -101,7 +104,7 @@ class Demo:
         self.timed("render an unseen portrait", lambda: render(picture))
         inverted: list[JobView] = []
         self.timed("invert it", lambda: described(inverted, self.inversion(picture)))
-        names = [direction["name"] for direction in self.client.directions(MODEL)[:3]]
+        names = one_of_each_group(self.client.directions(MODEL))
         self.timed("edit it", lambda: self.edits(inverted[0], names))
         self.timed("film between three seeds", self.film)
 
@@ -111,12 +114,18 @@ def the(job: JobView, role: str) -> Output:
     return next(output for output in job.outputs if output.role == role)
 
 
+def one_of_each_group(directions: list[dict[str, Any]]) -> list[str]:
+    """The strongest direction for each choice of layers: all, coarse, middle, fine."""
+    first: dict[Any, str] = {}
+    for direction in directions:
+        first.setdefault(direction["layers"], direction["name"])
+    return list(first.values())
+
+
 def described(kept: list[JobView], job: JobView) -> str:
     kept.append(job)
     [image] = (job.result or {})["images"]
-    return (
-        f"reconstruction.png: {image['psnr_db']:.1f} dB, perceptual {image['perceptual']:.3f}, {STEPS} steps"
-    )
+    return f"inversion.png: {image['psnr_db']:.1f} dB, perceptual {image['perceptual']:.3f}, {STEPS} steps"
 
 
 def render(path: Path) -> str:
@@ -134,7 +143,7 @@ def service(var: Path, console: Console) -> Iterator[str]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "client.cli", "up", "--var", str(var), "--port", str(port)]
-    child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    child = subprocess.Popen(command, cwd=ROOT, env=own_environment(), start_new_session=True)
     try:
         with console.status("starting the service"):
             wait_until_ready(child, url)
@@ -144,6 +153,15 @@ def service(var: Path, console: Console) -> Iterator[str]:
         code = child.wait(STOP_WITHIN_S)
     if code:
         raise RuntimeError(f"the service ended with exit code {code}")
+
+
+def own_environment() -> dict[str, str]:
+    """Ours, without what would lead the service to another database, broker or store than its own."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GANSERVE_") or name in PASSED_ON
+    }
 
 
 def wait_until_ready(child: subprocess.Popen[bytes], url: str) -> None:
@@ -174,7 +192,7 @@ def run(folder: Path) -> int:
         console.print(f"the demonstration failed: {error}\nlogs: {var / 'logs'}", style="red", markup=False)
         return 1
     shutil.rmtree(var)
-    console.print(table(demo.rows, time.perf_counter() - start))
+    console.print(table(demo.rows, time.perf_counter() - start), crop=False)
     console.print(f"the pictures are in {folder.resolve()}")
     return 0
 
@@ -185,4 +203,5 @@ def table(rows: list[tuple[str, float, str]], total_s: float) -> Table:
         result.add_row(name, f"{seconds:.1f}", detail)
     result.add_row("all, with the stop", f"{total_s:.1f}", "")
     result.columns[1].justify = "right"
+    result.columns[2].no_wrap = True
     return result

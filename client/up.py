@@ -4,8 +4,9 @@ Redis (embedded), the database's migrations, gateway, worker and reaper, and all
 
     var/ganserve.db   blobs/   redis/   logs/   secrets/   up.lock
 
-Whatever `GANSERVE_*` the environment already sets stays as it is; with `GANSERVE_BROKER_URL` set there is no
-embedded Redis. The children are `python -m …` processes: nothing of gateway or worker is imported here.
+What `GANSERVE_*` the environment sets stays as it is, unless an option of the command says otherwise; with
+`GANSERVE_BROKER_URL` set there is no embedded Redis. The children are `python -m …` processes: nothing of
+gateway or worker is imported here.
 
 Exit codes: 0 stopped when told to (Ctrl-C, SIGTERM); 1 could not start; 3 stopped, but had to kill a child.
 """
@@ -131,12 +132,13 @@ def environment_for(var: Path, host: str, port: int) -> dict[str, str]:
         "GANSERVE_BROKER_URL": f"redis+socket://{redis}",
         "GANSERVE_BLOB_URL": (var / "blobs").as_uri(),
         "GANSERVE_URL_SECRET": secret(var, "url_secret"),
-        "GANSERVE_WORK_DIR": str(var),
         "GANSERVE_PUBLIC_URL": f"http://{host}:{port}",
+        # Threads of torch that spin while they wait would keep the gateway from the few cores there are.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
-    place = {"GANSERVE_HOST": host, "GANSERVE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    place = {"GANSERVE_HOST": host, "GANSERVE_PORT": str(port), "GANSERVE_WORK_DIR": str(var)}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return {**defaults, **os.environ, **place, "PYTHONPATH": path}
+    return {**defaults, **os.environ, **place, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
 
 
 def children_for(var: Path, environment: Mapping[str, str]) -> list[Child]:

@@ -16,14 +16,17 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 ROOT = Path(__file__).parents[2]
 
 
+Host = Annotated[str, typer.Option(envvar="GANSERVE_HOST", help="Address to listen on.")]
+Port = Annotated[
+    int | None, typer.Option(envvar="GANSERVE_PORT", help="Without it 8000, or the next that is free.")
+]
+Var = Annotated[
+    Path, typer.Option(envvar="GANSERVE_WORK_DIR", help="Folder for everything it keeps.", file_okay=False)
+]
+
+
 @app.command()
-def up(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port; without it 8000, or the next that is free.")] = None,
-    var: Annotated[Path, typer.Option(help="Folder for database, objects, logs.", file_okay=False)] = Path(
-        "var"
-    ),
-) -> None:
+def up(host: Host = "127.0.0.1", port: Port = None, var: Var = Path("var")) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     raise typer.Exit(supervision.up(var=var, host=host, port=port))
 
