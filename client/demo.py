@@ -203,5 +203,5 @@ def table(rows: list[tuple[str, float, str]], total_s: float) -> Table:
         result.add_row(name, f"{seconds:.1f}", detail)
     result.add_row("all, with the stop", f"{total_s:.1f}", "")
     result.columns[1].justify = "right"
-    result.columns[2].no_wrap = True
+    result.columns[0].no_wrap = result.columns[2].no_wrap = True
     return result

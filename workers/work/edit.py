@@ -23,7 +23,7 @@ from workers.latents import Latents, known_by_hash, layers_of
 from workers.models import LoadedModel
 from workers.provenance import provenance
 from workers.work import painting
-from workers.work.gallery import Gallery, put_png
+from workers.work.gallery import Gallery, put_png, sized
 from workers.work.invert import put_found
 from workers.work.latent_output import put_latents
 from workers.work.projection import Inverted, project, read_images
@@ -161,15 +161,18 @@ class _Wall:
         """Picture `index`: before for k = 0, else edited with strength k - 1."""
         job, K = self._job, self._K
         origin = self._before.origins[index]
-        self._collage = self._collage or Collage(len(self._before), K + 1, *pixels.shape[:2])
-        self._collage.place(index * (K + 1) + k, pixels)
-        self._tiles.append(pixels)
+        tile = sized(pixels, job.request.output)
+        self._collage = self._collage or Collage(len(self._before), K + 1, *tile.shape[:2])
+        self._collage.place(index * (K + 1) + k, tile)
+        self._tiles.append(tile)
         if k > 0:
             sweep = job.request.input.sweep
             strength = {"strength": sweep.strengths[k - 1]} if sweep else {}
             self._gallery.hang(pixels, _about(job, self._model, **origin, **strength))
         if k == K:
-            original = [] if self._found is None else [self._found.originals[index]]
+            original = (
+                [] if self._found is None else [sized(self._found.originals[index], job.request.output)]
+            )
             about = _about(job, self._model, **origin)
             name = f"strip_{index:04d}.png"
             put_png(job, name, strip([*original, *self._tiles]), about, role="strip", index=index)

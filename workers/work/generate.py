@@ -53,8 +53,9 @@ def _pictures(job: Job, model: LoadedModel, latents: Latents) -> Result:
     for index, pixels in enumerate(paint(job, model, inputs, _noise(job, who, latents.noises))):
         gallery.hang(pixels, _about(job, model, **latents.origins[index], **_repeat(job, who[index])))
         if job.request.output.grid:
-            collage = collage or Collage.squarish(len(latents), *pixels.shape[:2])
-            collage.place(index, pixels)
+            tile = sized(pixels, job.request.output)
+            collage = collage or Collage.squarish(len(latents), *tile.shape[:2])
+            collage.place(index, tile)
     gallery.close()
     if collage is not None:
         put_png(job, "grid.png", collage.pixels, _about(job, model, sources=latents.origins), role="grid")
@@ -76,8 +77,9 @@ def _mixing(job: Job, model: LoadedModel, mixing: Mixing) -> Result:
     who = identities(origins)
     painted = paint(job, model, {"ws": torch.cat([ws, mixed])}, _noise(job, who))
     for index, (cell, pixels) in enumerate(zip(cells, painted, strict=True)):
-        collage = collage or Collage(R + 1, C + 1, *pixels.shape[:2])
-        collage.place(cell, pixels)
+        tile = sized(pixels, job.request.output)
+        collage = collage or Collage(R + 1, C + 1, *tile.shape[:2])
+        collage.place(cell, tile)
         if index >= R + C:
             gallery.hang(pixels, _about(job, model, **origins[index], **_repeat(job, who[index])))
     gallery.close()

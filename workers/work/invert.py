@@ -13,7 +13,7 @@ from workers import encode, plots
 from workers.encode import strip
 from workers.job import Result, RunningJob
 from workers.provenance import provenance
-from workers.work.gallery import Gallery, put_png
+from workers.work.gallery import Gallery, put_png, sized
 from workers.work.latent_output import convert, put_file
 from workers.work.projection import Inverted, project, read_images
 
@@ -60,7 +60,7 @@ def put_found(job: RunningJob[Any], found: Inverted, abouts: Sequence[Mapping[st
         put_png(
             job,
             f"comparison_{index:04d}.png",
-            strip([original, painted]),
+            strip([sized(picture, job.request.output) for picture in (original, painted)]),
             about,
             role="comparison",
             index=index,
