@@ -32,8 +32,8 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     portraits = Portraits(config.dataset, config.held_out)
     reference = Reference(network, portraits)
     state = torch.load(checkpoint, weights_only=True)
-    images = state["images"] + state["images_before"]
-    about = _about(out.name, config, portraits.record, images, _metrics(reference, generator))
+    seen = state["images"], state["images_before"]
+    about = _about(out.name, config, portraits.record, *seen, _metrics(reference, generator))
     card = save_model(out, generator, about, half=not half_shows(generator))
     network.save(out)
     write_png(out / "samples.png", sample_grid(generator), scale=2)
@@ -60,14 +60,19 @@ def _metrics(reference: Reference, generator: Generator) -> dict[str, float]:
 
 
 def _about(
-    name: str, config: TrainingConfig, record: DatasetRecord, images: int, metrics: dict[str, float]
+    name: str,
+    config: TrainingConfig,
+    record: DatasetRecord,
+    images: int,
+    before: int,
+    metrics: dict[str, float],
 ) -> About:
     return About(
         name=name,
         licence="Apache-2.0",
         source="trained by the project on pictures that it rendered: python -m generative.training --help",
         description="Toy portraits, 64 px: heads with hair, glasses, beards, hats, light and expression.",
-        images_seen=images,
+        images_seen=images + before,
         training={
             "world": record.world,
             "pictures": record.done - config.held_out,
@@ -77,6 +82,8 @@ def _about(
             "generator_lr": config.generator_lr,
             "discriminator_lr": config.discriminator_lr,
             "style_mixing": config.mixing,
+            "pairing": config.pairing,
+            "warm_start_images": before,
             "precision": "bfloat16" if config.bfloat16 else "float32",
         },
         metrics=metrics,
