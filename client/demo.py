@@ -70,7 +70,7 @@ class Demo:
         job = self.job("generate", "16 portraits", inputs, {"grid": True, "size": SIZE})
         rate = 16 / (time.perf_counter() - start)
         self.keep(job, the(job, "grid"), "portraits.png")
-        return f"portraits.png: {rate:.1f} pictures/s, submit to finished"
+        return f"portraits.png: {rate:.1f} a second, loading included"
 
     def inversion(self, picture: Path) -> JobView:
         image = self.client.upload_image(picture)
@@ -192,7 +192,7 @@ def run(folder: Path) -> int:
         console.print(f"the demonstration failed: {error}\nlogs: {var / 'logs'}", style="red", markup=False)
         return 1
     shutil.rmtree(var)
-    console.print(table(demo.rows, time.perf_counter() - start), crop=False)
+    console.print(table(demo.rows, time.perf_counter() - start))
     console.print(f"the pictures are in {folder.resolve()}")
     return 0
 
@@ -203,5 +203,5 @@ def table(rows: list[tuple[str, float, str]], total_s: float) -> Table:
         result.add_row(name, f"{seconds:.1f}", detail)
     result.add_row("all, with the stop", f"{total_s:.1f}", "")
     result.columns[1].justify = "right"
-    result.columns[0].no_wrap = result.columns[2].no_wrap = True
+    result.columns[0].no_wrap = result.columns[1].no_wrap = True
     return result
