@@ -21,7 +21,8 @@ def test_an_unseen_portrait_is_inverted_with_the_defaults_and_edited(client, tmp
 
     inverted = finished(client, client.submit(invert))
 
-    assert inverted.result["images"][0]["psnr_db"] > 18  # a wrong person on the right ground has about 15
+    # Two people drawn at random have 13 dB, the most alike of 200 pairs 17.9 dB.
+    assert inverted.result["images"][0]["psnr_db"] > 20
     latents = next(o for o in inverted.outputs if o.role == "latents")
     edit = {
         "kind": "edit",
