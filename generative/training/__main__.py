@@ -8,7 +8,8 @@ ship      the averaged generator as a model folder with card, statistics and pic
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich
 console = Console()
 
 Run = Annotated[Path, typer.Option("--run", help="folder of the whole run")]
+Settings = Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of generative/training/config.py")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores")]
 
 
@@ -75,11 +77,12 @@ def features(
 def warm(
     run: Run = Path("runs/portraits"),
     images: Annotated[int, typer.Option(help="pictures to learn from")] = WarmStart.images,
+    set_: Settings = [],  # noqa: B006
     threads: Threads = 0,
 ) -> None:
     """Teach a generator which picture belongs to which z, before it meets a discriminator."""
     _use(threads)
-    config = TrainingConfig(dataset=run / "dataset", features=run / "features")
+    config = _config(run, run / "warm", {}, set_)
     portraits = Portraits(config.dataset, config.held_out)
     generator = Generator(config.generator(portraits.resolution))
     features = FeatureNetwork.load(run / "features")
@@ -97,7 +100,7 @@ def warm(
 def gan(
     run: Run = Path("runs/portraits"),
     name: Annotated[str, typer.Option(help="folder of this training in the run")] = "gan",
-    set_: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the config")] = [],  # noqa: B006
+    set_: Settings = [],  # noqa: B006
     discriminator: Annotated[str, typer.Option(help="projected or plain")] = "projected",
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in the folder")] = True,
     threads: Threads = 0,
@@ -107,9 +110,8 @@ def gan(
     folder = run / name
     if not resume and (folder / loop.CHECKPOINT).exists():
         raise typer.BadParameter(f"{folder} holds a checkpoint; take another --name, or resume it")
-    config = _config(run, folder, discriminator, set_)
-    stopped = _on_stop_signal()
-    with _bar("training") as (bar, task):
+    config = _config(run, folder, _recipe(run, discriminator), set_)
+    with _stop_signals() as stopped, _bar("training") as (bar, task):
 
         def report(p: loop.Progress) -> None:
             losses = f"G {p.generator:.2f}, D {p.discriminator:.2f}"
@@ -159,31 +161,40 @@ def _use(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _config(run: Path, folder: Path, discriminator: str, settings: list[str]) -> TrainingConfig:
-    """The config of the folder if it has one, else defaults; then what the command line says."""
-    values: dict[str, Any] = {"dataset": run / "dataset", "features": run / "features"}
-    values["discriminator"] = discriminator
-    values["loss"] = "hinge" if discriminator == "projected" else "logistic"
+def _recipe(run: Path, discriminator: str) -> dict[str, Any]:
+    """Settings that go together."""
+    recipe: dict[str, Any] = {"discriminator": discriminator}
+    recipe["loss"] = "hinge" if discriminator == "projected" else "logistic"
     if (run / "warm" / loop.CHECKPOINT).exists():
-        values |= {"init": run / "warm" / loop.CHECKPOINT, "pairing": 2.0, "head_start": 3_200}
+        recipe |= {"init": run / "warm" / loop.CHECKPOINT, "pairing": 3.0, "head_start": 1_600, "mixing": 0.3}
+    return recipe
+
+
+def _config(run: Path, folder: Path, recipe: dict[str, Any], settings: list[str]) -> TrainingConfig:
+    """The config of the folder if it has one, else the recipe; then what the command line says."""
+    values: dict[str, Any] = {"dataset": run / "dataset", "features": run / "features"} | recipe
     if (folder / loop.CONFIG).exists():
-        values |= TrainingConfig.model_validate_json((folder / loop.CONFIG).read_text()).model_dump()
+        values = TrainingConfig.model_validate_json((folder / loop.CONFIG).read_text()).model_dump()
     for setting in settings:
         field, _, value = setting.partition("=")
         values[field] = None if value == "none" else value
     return TrainingConfig.model_validate(values)
 
 
-def _on_stop_signal() -> Callable[[], bool]:
-    """A function that tells if SIGTERM or SIGINT has come."""
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells if SIGTERM or SIGINT has come, instead of ending the process."""
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
 
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
-    return lambda: bool(came)
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _bar:

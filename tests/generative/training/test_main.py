@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from generative.store import load_model
+from generative.training.__main__ import app
+
+SMALL = ["batch=4", "held_out=10", "channel_base=128", "channel_max=8", "w_dim=8", "mapping_layers=1"]
+
+
+def settings(*more: str) -> list[str]:
+    return [word for setting in [*SMALL, "bfloat16=false", *more] for word in ("--set", setting)]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_commands_lead_from_nothing_to_a_model_folder(tmp_path: Path) -> None:
+    where = ("--run", str(tmp_path))
+    run("render", *where, "--count", "60", "--size", "16")
+    assert "glasses" in run("features", *where, "--epochs", "1", "--held-out", "10")
+    run("warm", *where, "--images", "32", *settings())
+    run("gan", *where, *settings("images=8", "head_start=4"))
+    run("gan", *where, "--set", "images=12")  # goes on, with the settings of before
+    assert "floor" in run("score", str(tmp_path / "gan" / "checkpoint.pt"), *where, "--count", "10")
+    run("ship", *where, "--out", str(tmp_path / "small"))
+
+    _, card = load_model(tmp_path / "small")
+    assert card.images_seen == 12 + 32 and card.training["pairing"] == 3.0
+
+
+def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["gan", "--run", str(tmp_path), "--set", "learning_rate=1"])
+    assert result.exit_code != 0 and "learning_rate" in str(result.exception)
+
+
+def test_a_checkpoint_is_not_overwritten_without_resuming(tmp_path: Path) -> None:
+    (tmp_path / "gan").mkdir()
+    (tmp_path / "gan" / "checkpoint.pt").touch()
+    result = CliRunner().invoke(app, ["gan", "--run", str(tmp_path), "--no-resume"])
+    assert result.exit_code == 2 and (tmp_path / "gan" / "checkpoint.pt").stat().st_size == 0
+
+
+@pytest.mark.parametrize("command", ["render", "features", "warm", "gan", "score", "ship"])
+def test_every_command_explains_itself(command: str) -> None:
+    assert len(run(command, "--help").splitlines()) > 5
