@@ -1,5 +1,6 @@
 """Servers that several packages' tests need; each is started once, and only if a test asks for it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,11 @@ from tests.servers import (
     private_redis,
     private_s3,
 )
+
+# Before torch is loaded: the tensors of tests are small, and on few cores threads that wait for one another
+# while servers run beside them cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
