@@ -233,3 +233,38 @@ def test_rosinality_and_official_names_are_the_same_model(converted):
     """The published key table, applied backwards, gives back what our importer was given."""
     assert isinstance(converted.config, StyleGAN2Config)
     assert dict(converted.config.channels) == {4: 40, 8: 40, 16: 32, 32: 24, 64: 16}
+
+
+#: rosinality's name within a block of the discriminator -> ours
+BLOCK_NAMES = {
+    "conv1.0.weight": "conv0.weight",
+    "conv1.1.bias": "conv0.bias",
+    "conv2.1.weight": "conv1.weight",
+    "conv2.2.bias": "conv1.bias",
+    "skip.1.weight": "skip.weight",
+}
+
+
+def our_discriminator_name(name, resolution):
+    first, *rest = name.split(".")
+    if first != "convs":  # the end, at 4x4
+        layer = {"final_conv": ["conv", "conv"], "final_linear": ["fc", "out"]}[first][int(rest[0])]
+        return f"b4.{layer}.{rest[-1]}"
+    if rest[0] == "0":
+        return f"b{resolution}.fromrgb.{rest[-1]}"
+    return f"b{resolution >> (int(rest[0]) - 1)}.{BLOCK_NAMES['.'.join(rest[1:])]}"
+
+
+def test_rosinality_discriminator_agrees(rosinality):
+    size = rosinality.config["size"]
+    channels = sorted((int(r), c) for r, c in rosinality.config["channels"].items())
+    discriminator = Discriminator(DiscriminatorConfig(size, channels=tuple(channels)))
+    theirs = {k: v for k, v in rosinality.part("d.").items() if not k.endswith(".kernel")}
+    state = {our_discriminator_name(name, size): value for name, value in theirs.items()}
+    filters = {k: v for k, v in discriminator.state_dict().items() if k.endswith("resample_filter")}
+    discriminator.load_state_dict(state | filters)
+
+    with torch.no_grad():
+        logits = discriminator(torch.from_numpy(rosinality.outputs["img_wplus_explicitnoise"]))
+
+    assert_close(logits, rosinality.outputs["D_logits"], LOGIT_TOLERANCE)
