@@ -26,6 +26,7 @@ class TrainingConfig(BaseModel):
     batch: int = Field(default=32, gt=0)
     generator_lr: float = Field(default=2e-3, gt=0)
     discriminator_lr: float = Field(default=1e-3, gt=0)
+    mapping_boost: float = Field(default=1.0, gt=0)  # on the mapping's rate, which is slow by design
     head_start: int = Field(
         default=0, ge=0
     )  # images in which the discriminator learns alone, after a warm start

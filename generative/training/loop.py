@@ -69,8 +69,10 @@ class Trainer:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.compile:
             self.generator.synthesis.compile()
-        self.generator_optimizer = _adam(self.generator, config.generator_lr, config)
-        self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_lr, config)
+        parts = (self.generator.mapping, self.generator.synthesis)
+        self.generator_optimizer = _adam([list(part.parameters()) for part in parts], config)
+        trained = [p for p in self.discriminator.parameters() if p.requires_grad]
+        self.discriminator_optimizer = _adam([trained], config)
         self.rng = torch.Generator().manual_seed(config.seed)
         self.strength = AdaptiveStrength(config.ada_target, config.ada_ramp)
         self.path_mean, self.sign = 0.0, 0.0
@@ -188,7 +190,9 @@ class Trainer:
 
     def _set_rates(self) -> None:
         factor = self.config.rate(self.images)
-        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_lr * factor
+        mapping, synthesis = self.generator_optimizer.param_groups
+        mapping["lr"] = self.config.generator_lr * self.config.mapping_boost * factor
+        synthesis["lr"] = self.config.generator_lr * factor
         self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_lr * factor
 
     @torch.no_grad()
@@ -245,9 +249,10 @@ def _discriminator(config: TrainingConfig, resolution: int) -> nn.Module:
     )
 
 
-def _adam(network: nn.Module, rate: float, config: TrainingConfig) -> torch.optim.Adam:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
+def _adam(groups: list[list[nn.Parameter]], config: TrainingConfig) -> torch.optim.Adam:
+    """Learning rates are set before every step."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam([{"params": group} for group in groups], betas=betas, eps=1e-8, fused=True)
 
 
 def write_start(run_dir: Path, config: TrainingConfig, average: Generator, images: int) -> None:

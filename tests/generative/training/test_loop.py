@@ -146,6 +146,14 @@ def test_the_average_follows_the_generator_by_the_written_rule(config: TrainingC
     assert torch.equal(trainer.average.mapping.w_avg, trainer.generator.mapping.w_avg)
 
 
+def test_the_mapping_learns_at_its_own_rate(config: TrainingConfig) -> None:
+    config = config.model_copy(update={"mapping_boost": 4.0})
+    trainer = loop.Trainer(config, Portraits(config.dataset, config.held_out))
+    trainer.step()
+    rates = [group["lr"] for group in trainer.generator_optimizer.param_groups]
+    assert rates == [4 * config.generator_lr, config.generator_lr]
+
+
 def test_rates_fall_to_a_tenth_at_the_end(config: TrainingConfig) -> None:
     config = config.model_copy(update={"images": 100, "decay_images": 50})
     assert [config.rate(n) for n in (0, 50, 75, 100)] == pytest.approx([1.0, 1.0, 0.5, 0.1])
