@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2 as httpx
 from rich.console import Console
@@ -28,6 +28,7 @@ from client.sync import Client
 from client.up import ROOT
 from jobs.schemas import JobView, Output, Status
 
+T = TypeVar("T")
 MODEL = "portraits"
 UNSEEN_SEED = 4_000_000_007  # training draws its seeds from below 2^31
 STEPS = 200
@@ -46,10 +47,12 @@ class Demo:
     console: Console
     rows: list[tuple[str, float, str]] = field(default_factory=list)
 
-    def timed(self, name: str, step: Callable[[], str]) -> None:
+    def timed(self, name: str, step: Callable[[], T], told: Callable[[T], str] = str) -> T:
+        """Take a step, and note how long it took and what is `told` of its result."""
         start = time.perf_counter()
-        detail = step()
-        self.rows.append((name, time.perf_counter() - start, detail))
+        result = step()
+        self.rows.append((name, time.perf_counter() - start, told(result)))
+        return result
 
     def job(self, kind: str, label: str, inputs: dict[str, Any], output: dict[str, Any]) -> JobView:
         """Run one job to its end, with a bar. JobUnsuccessful unless it succeeded."""
@@ -102,10 +105,9 @@ class Demo:
         self.timed("16 portraits", self.portraits)
         picture = self.folder / "unseen.png"
         self.timed("render an unseen portrait", lambda: render(picture))
-        inverted: list[JobView] = []
-        self.timed("invert it", lambda: described(inverted, self.inversion(picture)))
+        inverted = self.timed("invert it", lambda: self.inversion(picture), quality)
         names = one_of_each_group(self.client.directions(MODEL))
-        self.timed("edit it", lambda: self.edits(inverted[0], names))
+        self.timed("edit it", lambda: self.edits(inverted, names))
         self.timed("film between three seeds", self.film)
 
 
@@ -122,8 +124,7 @@ def one_of_each_group(directions: list[dict[str, Any]]) -> list[str]:
     return list(first.values())
 
 
-def described(kept: list[JobView], job: JobView) -> str:
-    kept.append(job)
+def quality(job: JobView) -> str:
     [image] = (job.result or {})["images"]
     return f"inversion.png: {image['psnr_db']:.1f} dB, perceptual {image['perceptual']:.3f}, {STEPS} steps"
 
