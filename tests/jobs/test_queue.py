@@ -69,7 +69,7 @@ def test_a_worker_takes_from_the_lanes_in_order(queue, celery):
         queue.send(lane, "generate", lane)
     taken, all_taken = [], threading.Event()
 
-    @celery.task(name="ganserve.generate")
+    @celery.task(name="ganserve.generate", shared=False)  # of this app alone
     def generate(job_id: str, version: int) -> None:
         taken.append((job_id, version))
         if len(taken) == len(LANES):
