@@ -166,7 +166,8 @@ def _recipe(run: Path, discriminator: str) -> dict[str, Any]:
     recipe: dict[str, Any] = {"discriminator": discriminator}
     recipe["loss"] = "hinge" if discriminator == "projected" else "logistic"
     if (run / "warm" / loop.CHECKPOINT).exists():
-        recipe |= {"init": run / "warm" / loop.CHECKPOINT, "pairing": 3.0, "head_start": 1_600, "mixing": 0.3}
+        recipe |= {"init": run / "warm" / loop.CHECKPOINT, "head_start": 1_600}
+        recipe |= {"pairing": 3.0, "mapping_boost": 4.0, "mixing": 0.3, "ada_ramp": 200_000}
     return recipe
 
 
