@@ -2,6 +2,7 @@
 
 render    portraits with their factors, into RUN/dataset
 features  the feature network, on those pictures, into RUN/features
+warm      a generator that knows which picture belongs to which z, into RUN/warm
 gan       the generator, into RUN/NAME; resumes by itself, stops cleanly on Ctrl-C and SIGTERM
 score     Fréchet distance of a generator to unseen pictures, beside two controls
 ship      the averaged generator as a model folder with card, statistics and pictures
@@ -30,7 +31,8 @@ from generative.training.score import Reference, load_average
 from generative.training.ship import ship
 from generative.training.warm_start import WarmProgress, WarmStart, warm_start
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+HELP = "Train the built-in model from nothing: render, features, warm, gan, score, ship, in this order."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 console = Console()
 
 Run = Annotated[Path, typer.Option("--run", help="folder of the whole run")]
