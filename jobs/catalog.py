@@ -7,7 +7,6 @@ the repository come first; an import may not take one of them.
 import json
 import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +69,23 @@ class Catalog:
         look = [(path, path.stat().st_mtime_ns) for path in files]
         known = self._read.get(name)
         if known is None or known[0] != look:
-            known = self._read[name] = (look, _read(files[0], files[1:]))
+            known = self._read[name] = (look, _usable(folder))
         return known[1]
 
 
-def _read(card: Path, directions: Sequence[Path]) -> Card | None:
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The card of a model folder as a dictionary, with all directions that lie beside it."""
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    sets = sorted(folder.glob("directions/*.json"))
+    card["directions"] = [direction for path in sets for direction in _directions(path)]
+    return card
+
+
+def _usable(folder: Path) -> Card | None:
     try:
-        found = json.loads(card.read_text())
-        found["directions"] = [direction for path in directions for direction in _directions(path)]
-        return _card(found)
+        return _card(read_folder(folder))
     except (ValueError, KeyError, TypeError) as error:
-        log.error("%s is left out: %s", card.parent, error)
+        log.error("%s is left out: %s", folder, error)
         return None
 
 

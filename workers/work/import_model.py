@@ -1,14 +1,13 @@
 """import: a quarantined upload, through the converter, to a model that jobs can name."""
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from generative.networks.stylegan2 import Generator
 from generative.store import load_model
 from jobs.blobs import fetch, model_prefix
+from jobs.catalog import read_folder
 from jobs.errors import BadCheckpoint, NotFound
 from jobs.schemas import ImportRequest
 from jobs.store import ModelRow
@@ -33,24 +32,13 @@ def import_model(job: RunningJob[ImportRequest]) -> Result:
             raise BadCheckpoint("the uploaded file is no longer there; upload it again") from error
         job.reporter.report(0.1, message="reading the checkpoint")
         convert(file, folder, name, wanted.licence, job.reporter.alive)
-        card = _card(folder)
+        card = read_folder(folder)
         job.reporter.report(0.5, message="painting samples")
         (folder / "samples.png").write_bytes(_samples(job, folder))
         prefix = model_prefix(job.tenant, name, card["sha256"])
         _store(job, folder, prefix)
     job.imported = ModelRow(name=name, sha256=card["sha256"], prefix=prefix, card=card)
     return {"model": name, "sha256": card["sha256"]}
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    """The model's card, with the directions that were found for it, as `jobs.catalog` reads it."""
-    card: dict[str, Any] = json.loads((folder / "card.json").read_text())
-    card["directions"] = []
-    for path in sorted(folder.glob("directions/*.json")):
-        found = json.loads(path.read_text())
-        head = {"set": path.stem, "method": found.get("method")}
-        card["directions"] += [head | direction for direction in found["directions"]]
-    return card
 
 
 @dataclass(frozen=True)
