@@ -166,7 +166,7 @@ def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
     return reply.json()
 
 
-def until(happened: Callable[[], bool]) -> None:
+def until(happened: Callable[[], object]) -> None:
     """Wait for what happens beside the answer."""
     for _ in range(2000):
         if happened():

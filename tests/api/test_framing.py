@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -166,13 +167,18 @@ def test_6_1_44_a_caller_that_leaves_mid_body_leaves_nothing(
     upload = (
         b"POST /v1/images HTTP/1.1\r\n" + HOST + b"Content-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc"
     )
-    for raw in (post()[:-5], upload):
+    tasks = server.server.server_state.tasks
+
+    def files() -> list[Path]:
+        return [path for path in settings.work_dir.rglob("*") if path.is_file()]
+
+    for raw, under_way in ((post()[:-5], lambda: tasks), (upload, files)):
         with server.connect() as connection:
             connection.sendall(raw)
-    until(lambda: not server.server.server_state.tasks)
+            until(under_way)
+        until(lambda: not tasks and not files())
     assert server.send(GET + HOST + b"\r\n")[0] == 200
     assert (store.list("default"), queue.sent) == ([], [])
-    assert not [path for path in settings.work_dir.rglob("*") if path.is_file()]
 
 
 def test_a_pipelined_request_behind_a_refused_one_is_not_smuggled(server: Server, store: JobStore) -> None:
