@@ -11,7 +11,7 @@
   + QueueFull              too much is waiting; the same request may work later
   + JobFailed              a job's own fault, found while it ran: diverged, timeout, out_of_memory …
   + Transient              a dependency failed in a way that usually passes; retried
-    - QueueUnavailable, StoreUnavailable, BlobsUnavailable
+    - StoreUnavailable, BlobsUnavailable
 """
 
 
@@ -130,10 +130,6 @@ class Transient(GanserveError):
     """A dependency failed in a way that usually passes."""
 
     code = "unavailable"
-
-
-class QueueUnavailable(Transient):
-    """The broker did not accept the message."""
 
 
 class StoreUnavailable(Transient):

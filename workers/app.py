@@ -6,6 +6,7 @@ checkpoint at its next step, gives its lease back and returns, so that the proce
 or two.
 """
 
+import contextlib
 import logging
 from functools import cache
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from celery import Celery, signals
 from prometheus_client import start_http_server
 
-from jobs.blobs import open_blobs
+from jobs.blobs import BlobStore, open_blobs
+from jobs.blobs.s3 import S3BlobStore
+from jobs.errors import Transient
 from jobs.live import RedisLive
 from jobs.queue import make_celery
 from jobs.settings import settings
@@ -73,8 +76,16 @@ def _set_up_logs(**_: Any) -> None:
 def _start(**_: Any) -> None:
     watchdog = Watchdog(context().engine, context().settings.stall_s)
     watchdog.start()
+    _probe(context().blobs)
     if settings().worker_metrics_port:
         start_http_server(settings().worker_metrics_port)
+
+
+def _probe(blobs: BlobStore) -> None:
+    """Warn, in the log, of an object store that lets a key be overwritten; it may be away just now."""
+    if isinstance(blobs, S3BlobStore):
+        with contextlib.suppress(Transient):
+            blobs.refuses_overwrite()
 
 
 @signals.worker_shutting_down.connect

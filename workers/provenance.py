@@ -7,7 +7,6 @@ It holds nothing that changes from one run to the next, no time and no job id, s
 gives the same bytes.
 """
 
-import io
 import json
 import struct
 import zlib
@@ -66,11 +65,3 @@ def xmp_with_text(text: str) -> bytes:
         f'<rdf:RDF xmlns:rdf="{rdf}"><rdf:Description rdf:about="" xmlns:ganserve="{XMP_NAMESPACE}" '
         f"ganserve:provenance={quoteattr(text)}/></rdf:RDF></x:xmpmeta>"
     ).encode()
-
-
-def read_png_text(png: bytes) -> dict[str, Any]:
-    """What `png_with_text` wrote."""
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        image.load()
-        loaded: dict[str, Any] = json.loads(image.text[KEYWORD])  # type: ignore[attr-defined]
-        return loaded
