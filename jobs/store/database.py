@@ -9,6 +9,7 @@ updates need: a waiting UPDATE looks at its WHERE again when the row's holder ha
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -88,11 +89,24 @@ def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # `_begin_sqlite` says BEGIN, not the driver
     for pragma in (
         f"busy_timeout={round(BUSY_S * 1000)}",
-        "journal_mode=WAL",
         "synchronous=NORMAL",  # `Flush` makes commits durable
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL. While another does so to a new file, SQLite fails at once and does not wait."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

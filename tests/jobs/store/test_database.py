@@ -1,5 +1,8 @@
 """A database that does not answer, and one clock for everybody."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy import select, text
 
@@ -39,3 +42,22 @@ def test_the_clock_counts_seconds_since_1970(store):
         first, second = connection.scalar(select(now())), connection.scalar(select(now()))
 
     assert isinstance(first, float) and 1.7e9 < first <= second
+
+
+def test_connections_that_open_a_new_file_at_once_all_get_it(tmp_path):
+    """Eight at a time, many times: without waiting, a few in a thousand are told that it is locked."""
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(40):
+            together = Barrier(8)
+
+            def opened(
+                _: int, url: str = f"sqlite:///{tmp_path}/{n}.db", together: Barrier = together
+            ) -> str:
+                engine = connect(url)
+                together.wait()
+                with engine.connect() as connection:
+                    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+                engine.dispose()
+                return mode
+
+            assert set(pool.map(opened, range(8))) == {"wal"}
