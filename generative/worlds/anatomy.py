@@ -113,9 +113,9 @@ def _face(c: Columns) -> list[Solid]:
     w, nose, smile = c["face_width"], c["nose_size"], c["smile"].clamp(min=0)
     solids = [Solid("skin", "face", *skull(c)), Solid("skin", "face", *chin(c))]
     solids.append(
-        Solid("nose", "face", _vec(w, 0, -0.03, 0.44), _vec(w, 0.05 * nose, 0.15, 0.05 + 0.025 * nose))
+        Solid("nose", "face", _vec(w, 0, -0.03, 0.44), _vec(w, 0.05 * nose, 0.15, 0.035 + 0.04 * nose))
     )
-    tip = _vec(w, 0, -0.125 - 0.02 * nose, 0.465)
+    tip = _vec(w, 0, -0.115 - 0.03 * nose, 0.445 + 0.02 * nose)
     solids.append(Solid("nose", "face", tip, _vec(w, 0.085 * nose, 0.066 * nose, 0.1 * nose)))
     for side in (-1, 1):
         cheek = _vec(w, side * 0.21 * w, -0.16 + 0.03 * smile, 0.285 + 0.02 * smile)

@@ -62,7 +62,9 @@ FACTORS: tuple[Factor, ...] = (
         "fringe", 0.0, 1.0, "from a high hairline to a fringe above the brows; high hairlines come with age"
     ),
     _continuous("curl", 0.0, 1.0, "from straight to wavy; uniform"),
-    _continuous("age", 0.0, 1.0, "lines on forehead, cheeks and under the eyes; more young than old"),
+    _continuous(
+        "age", 0.0, 1.0, "furrows of forehead, eyes and cheeks, and paler cheeks; more young than old"
+    ),
     _continuous("smile", -1.0, 1.0, "from sad to a broad smile; more smiles than not"),
     _continuous(
         "mouth_open", 0.0, 1.0, "from closed to wide open; half are nearly closed; goes with a smile"
@@ -75,7 +77,7 @@ FACTORS: tuple[Factor, ...] = (
     _categorical("iris_color", tuple(IRIS), "mostly brown; lighter colours come with fair skin"),
     _continuous("face_width", 0.92, 1.08, "relative to the usual width; bell-shaped"),
     _continuous("jaw", 0.0, 1.0, "from narrow to broad; goes with beards and short hair"),
-    _continuous("nose_size", 0.8, 1.3, "relative to the usual size; bell-shaped"),
+    _continuous("nose_size", 0.6, 1.5, "relative to the usual size; bell-shaped"),
     _binary("earrings", "a quarter wear them; mostly with long hair"),
     _binary("hat", "a knitted cap, one in twelve"),
     _continuous("shirt_color", 0.0, 1.0, "place on the path red, orange, ..., dark grey, white; uniform"),
@@ -172,7 +174,7 @@ def _population(n: int, rng: torch.Generator) -> Tensor:
         "iris_color": _iris(skin, uniform()),
         "face_width": bell(1.0, 0.08 / 3),
         "jaw": bell(0.3 + 0.4 * trait, 0.1).clamp(0, 1),
-        "nose_size": bell(1.02 + 0.06 * trait, 0.06),
+        "nose_size": bell(1.0 + 0.1 * trait, 0.13),
         "earrings": chance(0.05 + 0.5 * long_hair * (1 - trait)),
         "hat": chance(0.08),
         "shirt_color": uniform(),

@@ -67,29 +67,39 @@ def face(canvas: Canvas, p: Vec, c: Columns, iris: Vec, hair: Vec) -> None:
 def _complexion(canvas: Canvas, p: Vec, c: Columns, front: Tensor) -> None:
     for side in (-1, 1):
         d = ((p.x - side * 0.25) / 0.15) ** 2 + ((p.y + 0.14) / 0.11) ** 2
-        canvas.tint((1 - d).clamp(0, 1) * front * (0.7 + 0.3 * c["smile"]), (1.0, 0.74, 0.7))
+        # Cheeks are rosy in the young, and redder in a smile
+        rosy = (0.7 + 0.3 * c["smile"]) * (1.5 - 1.4 * c["age"])
+        canvas.tint((1 - d).clamp(0, 1) * front * rosy, (1.0, 0.74, 0.7))
         socket = ((p.x - side * EYE_X) / 0.17) ** 2 + ((p.y - EYE_Y - 0.02) / 0.12) ** 2
         canvas.tint((1.1 - socket).clamp(0, 1) * front, (0.86, 0.76, 0.74))
     tip = (p.x / 0.1) ** 2 + ((p.y + 0.14) / 0.07) ** 2
     canvas.tint((1 - tip).clamp(0, 1) * (p.z > 0.45).float(), (1.0, 0.84, 0.8))
-    under = (p.x / 0.11) ** 2 + ((p.y + 0.215) / 0.035) ** 2
+    nose = c["nose_size"]
+    under = (p.x / (0.11 * nose)) ** 2 + ((p.y + 0.16 + 0.055 * nose) / 0.035) ** 2
     canvas.tint((1 - under).clamp(0, 1) * front, (0.62, 0.5, 0.46))
 
 
 def _age(canvas: Canvas, p: Vec, c: Columns, front: Tensor) -> None:
-    lines = torch.zeros_like(p.x)
-    for y, reach in ((0.33, 0.2), (0.405, 0.17)):
-        d = (p.y - y + 0.3 * p.x * p.x).abs() - 0.011
-        lines = torch.maximum(lines, canvas.cover(d, 0.03) * (1 - (p.x / reach) ** 2).clamp(0, 1))
+    """Furrows that deepen and widen with the years, from the first faint ones on."""
     ax = p.x.abs()
+    depth = c["age"]
+    half = 0.004 + 0.016 * depth
+    lines = torch.zeros_like(p.x)
+    for y, reach in ((0.25, 0.16), (0.33, 0.22), (0.405, 0.18)):
+        d = (p.y - y + 0.3 * p.x * p.x).abs() - half
+        lines = torch.maximum(lines, canvas.cover(d, 0.03) * (1 - (p.x / reach) ** 2).clamp(0, 1))
     # From the wings of the nose to the corners of the mouth, pushed out by a smile
-    fold = (ax - (0.125 + 0.02 * c["smile"]) - 0.35 * (-0.17 - p.y).clamp(min=0)).abs() - 0.011
+    fold = (ax - (0.125 + 0.02 * c["smile"]) - 0.35 * (-0.17 - p.y).clamp(min=0)).abs() - half
     inside = ((-0.15 - p.y) / 0.05).clamp(0, 1) * ((p.y + 0.36) / 0.06).clamp(0, 1)
     lines = torch.maximum(lines, canvas.cover(fold, 0.03) * inside)
-    bag = (((ax - EYE_X) / 0.11) ** 2 + ((p.y - EYE_Y + 0.03) / 0.085) ** 2).sqrt() - 1
+    bag = (((ax - EYE_X) / 0.12) ** 2 + ((p.y - EYE_Y + 0.03) / 0.09) ** 2).sqrt() - 1
     below = ((EYE_Y - 0.05 - p.y) / 0.03).clamp(0, 1)
-    lines = torch.maximum(lines, canvas.cover(bag.abs() * 0.09 - 0.01, 0.03) * below * 0.8)
-    canvas.tint(lines * front * (c["age"] - 0.25).clamp(min=0) * 1.1, (0.5, 0.36, 0.32))
+    lines = torch.maximum(lines, canvas.cover(bag.abs() * 0.09 - half, 0.03) * below)
+    # Crow's feet fan out from the outer corners of the eyes
+    out, up = ax - EYE_X - 0.125, p.y - EYE_Y + 0.01
+    feet = (up.abs() - 0.45 * out).abs() - 0.6 * half
+    lines = torch.maximum(lines, canvas.cover(feet, 0.03) * ((0.085 - out) / 0.03).clamp(0, 1) * (out > 0))
+    canvas.tint((lines * front * depth * 1.15).clamp(max=1), (0.42, 0.28, 0.24))
 
 
 def _mouth(canvas: Canvas, p: Vec, c: Columns, front: Tensor, label: int) -> None:
