@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -33,7 +34,7 @@ metadata = MetaData(
 
 # Conditions of the partial indexes; a query is served by one only if it says the same in literals.
 _WAITING = text("status = 'queued'")
-_LEASED = text("status = 'running'")
+_RUNNING = text("status = 'running'")
 _UNSWEPT = text("NOT swept AND finished_at IS NOT NULL")
 _THERE = text("NOT gone")
 _TO_REMOVE = text("gone AND key IS NOT NULL")
@@ -87,8 +88,9 @@ jobs = Table(
     Index("ix_jobs_id", "id", unique=True),
     Index("ix_jobs_tenant_created_at_id", "tenant", "created_at", "id"),
     # Few rows at any time, so these stay small however long the history.
-    Index("ix_jobs_waiting", "tenant", "queued_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
-    Index("ix_jobs_leased", "lease_until", sqlite_where=_LEASED, postgresql_where=_LEASED),
+    Index("ix_jobs_waiting", "tenant", "lane", "queued_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index("ix_jobs_leased", "lease_until", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+    Index("ix_jobs_running", "tenant", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
     Index("ix_jobs_unswept", "finished_at", sqlite_where=_UNSWEPT, postgresql_where=_UNSWEPT),
 )
 
@@ -173,4 +175,75 @@ removals = Table(
     Column("tenant", String, primary_key=True),
     Column("prefix", String, primary_key=True),  # everything under it is to be removed
     Column("created_at", Double, nullable=False),
+)
+
+# --- who may do what, and how much -----------------------------------------------------------------------
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("suspended_at", Double),
+    # NULL: what the settings say.
+    Column("max_jobs", Integer),  # queued and running
+    Column("max_images_per_job", Integer),
+    Column("max_images_per_day", Integer),
+    Column("max_device_s_per_day", Double),
+    Column("max_bytes", BigInteger),
+    Column("max_requests_per_minute", Integer),  # of each key
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("digest", String, nullable=False),  # HMAC-SHA256 of the secret, in hex
+    Column("scopes", document(), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),  # to the minute
+    Column("successor", String),  # id of the key that replaces this one
+    ForeignKeyConstraint(["tenant"], ["tenants.tenant"]),
+    Index("ix_keys_id", "id", unique=True),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("images", Integer, nullable=False),  # that the job will make
+    _of_job(),
+)
+"""What jobs in flight may still use up: written with the job, gone when it has ended."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("day", Integer, primary_key=True),  # since 1970, in UTC
+    Column("jobs", Integer, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("device_s", Double, nullable=False),
+)
+"""What ended jobs have used up, on the day of their end."""
+
+storage = Table(
+    "storage",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+"""Sum of a tenant's outputs, images and imported models that are not removed."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("served_at", Double, nullable=False),  # when a worker last took a job of the tenant
 )
