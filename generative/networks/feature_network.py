@@ -1,5 +1,4 @@
-"""The feature network of the portraits world: four residual stages, and a linear read-out of the world's
-factors.
+"""The feature network of the portraits world: four residual stages, and a read-out of the world's factors.
 
 It is trained in `generative.training.features` to name the factors *and* to rebuild the picture, so that its
 stages see shape as well as colour and texture. The frozen stages serve three ends: the projected
@@ -49,6 +48,7 @@ class FeatureRecord(BaseModel):
 
     resolution: int
     channels: tuple[int, ...] = (32, 64, 96, 160)
+    hidden: int = 0  # units between the last feature map and the read-out; 0: linear
     readouts: tuple[Readout, ...]
     pictures: int = 0  # distinct pictures that it was trained on
     epochs: float = 0.0
@@ -94,8 +94,8 @@ class FeatureNetwork(nn.Module):
         self.record = record
         sizes = [3, *record.channels]
         self.stages = nn.ModuleList(ResidualStage(i, o) for i, o in pairwise(sizes))
-        cells = (record.resolution >> len(record.channels)) ** 2
-        self.readout = nn.Linear(record.channels[-1] * cells, sum(r.classes for r in record.readouts))
+        inputs = record.channels[-1] * (record.resolution >> len(record.channels)) ** 2
+        self.readout = _readout(inputs, record.hidden, sum(r.classes for r in record.readouts))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -118,7 +118,10 @@ class FeatureNetwork(nn.Module):
 
     def factors(self, images: Tensor) -> dict[str, Tensor]:
         """images: (N, 3, H, W) -> (N,) by name: value in the world's unit, probability, or class index."""
-        output = self.read(self(images)[-1]).float()
+        return self.decode(self.read(self(images)[-1]).float())
+
+    def decode(self, output: Tensor) -> dict[str, Tensor]:
+        """What `read` gave, (N, K) -> (N,) by name, as `factors`."""
         return {c.readout.name: _decode(output[:, c.slice], c.readout) for c in self.columns}
 
     def embed(self, images: Tensor) -> Tensor:
@@ -142,6 +145,12 @@ class FeatureNetwork(nn.Module):
         weights = load_file(folder / WEIGHTS)
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
         return network.eval().requires_grad_(False)
+
+
+def _readout(inputs: int, hidden: int, outputs: int) -> nn.Module:
+    if not hidden:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, outputs))
 
 
 def _decode(columns: Tensor, readout: Readout) -> Tensor:

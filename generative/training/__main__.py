@@ -37,6 +37,7 @@ console = Console()
 
 Run = Annotated[Path, typer.Option("--run", help="folder of the whole run")]
 Settings = Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of generative/training/config.py")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores")]
 
 
@@ -60,9 +61,11 @@ def features(
     run: Run = Path("runs/portraits"),
     epochs: float = 4.0,
     held_out: Annotated[int, typer.Option(help="pictures kept for measuring")] = 5_000,
+    start: Annotated[Path | None, typer.Option(help="folder of a network whose stages to begin with")] = None,
+    device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Train the feature network and print what it scores on unseen pictures."""
+    """Train the feature network and print what it scores on unseen pictures; resumes by itself."""
     _use(threads)
     with _bar("features") as (bar, task):
 
@@ -70,7 +73,13 @@ def features(
             note = f"rebuild {p.reconstruction:.3f}, factors {p.readout:.3f}"
             bar.update(task, completed=p.step, total=p.steps, note=note)
 
-        network = train_features(Portraits(run / "dataset", held_out), FeatureTraining(epochs=epochs), report)
+        network = train_features(
+            Portraits(run / "dataset", held_out),
+            FeatureTraining(epochs=epochs, device=_device(device)),
+            report,
+            start=None if start is None else FeatureNetwork.load(start),
+            checkpoint=run / "features.pt",
+        )
     network.save(run / "features")
     console.print(_scores(network))
 
@@ -80,6 +89,7 @@ def warm(
     run: Run = Path("runs/portraits"),
     images: Annotated[int, typer.Option(help="pictures to learn from")] = WarmStart.images,
     set_: Settings = [],  # noqa: B006
+    device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Teach a generator which picture belongs to which z, before it meets a discriminator."""
@@ -94,7 +104,9 @@ def warm(
             note = f"pixels {p.pixels:.3f}, perceptual {p.perceptual:.3f}"
             bar.update(task, completed=p.images, total=p.total, note=note)
 
-        average = warm_start(generator, features, portraits, WarmStart(images=images), report)
+        average = warm_start(
+            generator, features, portraits, WarmStart(images=images, device=_device(device)), report
+        )
     loop.write_start(run / "warm", config, average, images)
 
 
@@ -105,6 +117,7 @@ def gan(
     set_: Settings = [],  # noqa: B006
     discriminator: Annotated[str, typer.Option(help="projected or plain")] = "projected",
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint in the folder")] = True,
+    device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
     """Train a generator. All settings: `generative/training/config.py`."""
@@ -112,7 +125,7 @@ def gan(
     folder = run / name
     if not resume and (folder / loop.CHECKPOINT).exists():
         raise typer.BadParameter(f"{folder} holds a checkpoint; take another --name, or resume it")
-    config = _config(run, folder, _recipe(run, discriminator), set_)
+    config = _config(run, folder, _recipe(run, discriminator), [*set_, f"device={_device(device)}"])
     with _stop_signals() as stopped, _bar("training") as (bar, task):
 
         def report(p: loop.Progress) -> None:
@@ -161,6 +174,12 @@ def ship_model(
 def _use(threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def _recipe(run: Path, discriminator: str) -> dict[str, Any]:

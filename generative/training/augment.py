@@ -50,7 +50,10 @@ class AdaptiveStrength:
 
 
 def augment(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    """(N, C, H, W) -> the same shape: each picture on its own, each transform with `probability`."""
+    """(N, C, H, W) -> the same shape: each picture on its own, each transform with `probability`.
+
+    `rng` is a CPU generator, whatever the device of `images`: a few numbers for each picture.
+    """
     if probability == 0:
         return images
     images = _move(images, _geometry(len(images), probability, rng))

@@ -23,6 +23,7 @@ class TrainingConfig(BaseModel):
     loss: Literal["hinge", "logistic"] = "hinge"
 
     images: int = Field(default=1_000_000, gt=0)
+    processor_s: float | None = Field(default=None, gt=0)  # a second limit, to compare recipes at equal time
     batch: int = Field(default=32, gt=0)
     generator_lr: float = Field(default=2e-3, gt=0)
     discriminator_lr: float = Field(default=1e-3, gt=0)
@@ -54,6 +55,7 @@ class TrainingConfig(BaseModel):
     mapping_layers: int = 4
 
     held_out: int = Field(default=5_000, ge=0)  # pictures kept from training, for measuring
+    device: str = "cpu"
     bfloat16: bool = True
     compile: bool = False  # slow to start, and not faster on every CPU
     seed: int = 0

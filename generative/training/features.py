@@ -4,14 +4,18 @@ Naming alone would make the stages blind to colour and texture that no factor ne
 make them blind to small parts such as glasses. AdamW with one learning-rate cycle (Smith & Topin, 2018).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout, readout_loss
+from generative.training.atomic import write_tensors
 from generative.training.dataset import Portraits
 from generative.worlds.portraits import FACTORS
 
@@ -22,11 +26,15 @@ class FeatureTraining:
 
     epochs: float = 8.0
     batch: int = 64
+    channels: tuple[int, ...] = (32, 64, 96, 160)
+    hidden: int = 256
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    reconstruction: float = 3.0  # weight of the rebuilt picture against the factors
+    reconstruction: float = 1.0  # weight of the rebuilt picture against the factors
     bfloat16: bool = True
+    device: str = "cpu"
     seed: int = 0
+    checkpoint_every_s: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -61,23 +69,96 @@ def train_features(
     portraits: Portraits,
     settings: FeatureTraining,
     callback: Callable[[FeatureProgress], None] | None = None,
+    *,
+    start: FeatureNetwork | None = None,
+    checkpoint: Path | None = None,
 ) -> FeatureNetwork:
-    """A feature network trained on `portraits`, with its scores on their held-out pictures in its record."""
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = FeatureNetwork(_record(portraits))
-        decoder = Decoder(network.record)
-    for module in (network, decoder):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _fit(network, decoder, portraits, settings, callback)
-    network.eval()
+    """A feature network trained on `portraits`, with its scores on their held-out pictures in its record.
+
+    Args:
+        start: another network whose stages are the starting weights, with the channels of `settings`.
+        checkpoint: a file to resume from if it exists, and to write now and then; removed at the end.
+    """
+    trainer = _Trainer(portraits, settings)
+    if start is not None:
+        trainer.network.stages.load_state_dict(start.stages.state_dict())
+    trainer.fit(portraits, callback, checkpoint)
+    network, decoder = trainer.network.eval(), trainer.decoder
     network.record = _scored(network, decoder, portraits).model_copy(
         update={"pictures": len(portraits), "epochs": settings.epochs}
     )
-    return network.requires_grad_(False)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return network.requires_grad_(False).cpu()
 
 
-def _record(portraits: Portraits) -> FeatureRecord:
+class _Trainer:
+    """Network, decoder and optimiser, and the steps that move them."""
+
+    def __init__(self, portraits: Portraits, settings: FeatureTraining) -> None:
+        self.settings = settings
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            self.network = FeatureNetwork(_record(portraits, settings))
+            self.decoder = Decoder(self.network.record)
+        for module in (self.network, self.decoder):
+            module.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parameters = [*self.network.parameters(), *self.decoder.parameters()]
+        self.steps = max(2, round(settings.epochs * len(portraits) / settings.batch))
+        rate = settings.learning_rate
+        self.optimizer = torch.optim.AdamW(parameters, rate, weight_decay=settings.weight_decay, fused=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, self.steps)
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.step = 0
+
+    def fit(
+        self,
+        portraits: Portraits,
+        callback: Callable[[FeatureProgress], None] | None,
+        checkpoint: Path | None,
+    ) -> None:
+        if checkpoint is not None and checkpoint.exists():
+            self.load(torch.load(checkpoint, weights_only=True))
+        saved = time.monotonic()
+        while self.step < self.steps:
+            images, factors = portraits.batch(self.settings.batch, self.rng)
+            losses = self.train(images.to(self.settings.device), factors.to(self.settings.device))
+            self.step += 1
+            if checkpoint is not None and time.monotonic() - saved > self.settings.checkpoint_every_s:
+                write_tensors(checkpoint, self.state())
+                saved = time.monotonic()
+            if callback is not None:
+                callback(FeatureProgress(self.step, self.steps, *losses))
+
+    def train(self, images: Tensor, factors: Tensor) -> tuple[float, float]:
+        """One step; returns the errors of picture and factors."""
+        kind = images.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.settings.bfloat16):
+            last = self.network(images)[-1]
+            rebuilt, output = self.decoder(last).float(), self.network.read(last).float()
+        reconstruction = (rebuilt - images).abs().mean()
+        readout = readout_loss(output, factors, self.network.columns)
+        self.optimizer.zero_grad()
+        (self.settings.reconstruction * reconstruction + readout).backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return reconstruction.item(), readout.item()
+
+    def state(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        return parts | {"rng": self.rng.get_state(), "step": self.step}
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+        self.rng.set_state(state["rng"])
+        self.step = state["step"]
+
+
+_STATEFUL = ("network", "decoder", "optimizer", "schedule")
+
+
+def _record(portraits: Portraits, settings: FeatureTraining) -> FeatureRecord:
     rows = torch.arange(portraits.held_out, portraits.held_out + min(len(portraits), 10_000))
     factors = portraits.rows(rows)[1]
     readouts = []
@@ -88,43 +169,21 @@ def _record(portraits: Portraits) -> FeatureRecord:
         else:
             classes = 1 if factor.kind == "binary" else len(factor.values)
             readouts.append(Readout(name=factor.name, kind=factor.kind, classes=classes))
-    return FeatureRecord(resolution=portraits.resolution, readouts=tuple(readouts))
-
-
-def _fit(
-    network: FeatureNetwork,
-    decoder: Decoder,
-    portraits: Portraits,
-    settings: FeatureTraining,
-    callback: Callable[[FeatureProgress], None] | None,
-) -> None:
-    rng = torch.Generator().manual_seed(settings.seed)
-    steps = max(2, round(settings.epochs * len(portraits) / settings.batch))
-    parameters = [*network.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    return FeatureRecord(
+        resolution=portraits.resolution,
+        channels=settings.channels,
+        hidden=settings.hidden,
+        readouts=tuple(readouts),
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps)
-    for step in range(steps):
-        images, factors = portraits.batch(settings.batch, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            last = network(images)[-1]
-            rebuilt, output = decoder(last).float(), network.read(last).float()
-        reconstruction = (rebuilt - images).abs().mean()
-        readout = readout_loss(output, factors, network.columns)
-        optimizer.zero_grad()
-        (settings.reconstruction * reconstruction + readout).backward()
-        optimizer.step()
-        schedule.step()
-        if callback is not None:
-            callback(FeatureProgress(step + 1, steps, reconstruction.item(), readout.item()))
 
 
 @torch.no_grad()
 def _scored(network: FeatureNetwork, decoder: Decoder, portraits: Portraits) -> FeatureRecord:
     """The record with R² and accuracies on the held-out pictures."""
     outputs, wanted, errors = [], [], []
+    device = next(network.parameters()).device
     for images, factors in portraits.held_out_batches(250):
+        images, factors = images.to(device), factors.to(device)
         last = network(images)[-1]
         outputs.append(network.read(last))
         errors.append((decoder(last) - images).abs().mean(dim=(1, 2, 3)))

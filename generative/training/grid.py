@@ -18,8 +18,9 @@ ROWS, COLUMNS = 4, 8
 @torch.no_grad()
 def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0) -> Tensor:
     """(3, ROWS * H, COLUMNS * W): pictures of the seeds from `seed` on."""
-    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim)
-    return tile(generator(z, psi=psi), COLUMNS)
+    device = next(generator.parameters()).device
+    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim).to(device)
+    return tile(generator(z, psi=psi).cpu(), COLUMNS)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ A run folder holds `config.json`, `checkpoint.pt` (everything that the next step
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -44,6 +45,7 @@ class Progress:
     images: int  # seen in all
     total: int
     seconds: float  # since this process began to train
+    processor_s: float  # of all processes of the run
     images_per_s: float
     generator: float
     discriminator: float
@@ -59,12 +61,13 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, portraits: Portraits) -> None:
         self.config, self.portraits = config, portraits
+        self.device = torch.device(config.device)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.generator = Generator(config.generator(portraits.resolution))
             self.discriminator = _discriminator(config, portraits.resolution)
         for network in (self.generator, self.discriminator):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images_before = 0  # that the starting weights had seen, in another run
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.compile:
@@ -73,7 +76,11 @@ class Trainer:
         self.generator_optimizer = _adam([list(part.parameters()) for part in parts], config)
         trained = [p for p in self.discriminator.parameters() if p.requires_grad]
         self.discriminator_optimizer = _adam([trained], config)
+        # Choices of pictures and styles are made on the CPU, noise where the pictures are.
         self.rng = torch.Generator().manual_seed(config.seed)
+        self.noise = self.rng
+        if self.device.type != "cpu":
+            self.noise = torch.Generator(self.device).manual_seed(config.seed)
         self.strength = AdaptiveStrength(config.ada_target, config.ada_ramp)
         self.path_mean, self.sign = 0.0, 0.0
         self.codes: Codes | None = None
@@ -81,18 +88,18 @@ class Trainer:
         if config.pairing:
             assert config.features is not None  # checked by the config
             self.codes = Codes(portraits, config.z_dim)
-            self.distance = PerceptualDistance(FeatureNetwork.load(config.features))
-        self.images, self.steps = 0, 0
+            self.distance = PerceptualDistance(FeatureNetwork.load(config.features)).to(self.device)
+        self.images, self.steps, self.processor_s = 0, 0, 0.0
 
     def step(self) -> tuple[Tensor, Tensor]:
         """One step of the discriminator and one of the generator; returns their losses."""
         self._set_rates()
         rows = self.portraits.draw(self.config.batch, self.rng)
-        real, _ = self.portraits.rows(rows)
+        real = self.portraits.rows(rows)[0].to(self.device, non_blocking=True)
         fake = self._paint(self._draw_z(rows))
         discriminator = self._step_discriminator(fake.detach(), real)
         alone = self.images < self.config.head_start
-        generator = torch.zeros(()) if alone else self._step_generator(fake, real)
+        generator = torch.zeros((), device=self.device) if alone else self._step_generator(fake, real)
         self.steps += 1
         self.images += self.config.batch
         if self.steps % self.config.ada_every == 0:
@@ -140,10 +147,9 @@ class Trainer:
 
     def _regularize_generator(self) -> None:
         """Lazy path length regularisation on half a batch: equal steps in W move the picture equally far."""
-        z = torch.randn(max(1, self.config.batch // 2), self.generator.z_dim, generator=self.rng)
-        ws = self._ws(z)
-        images = self.generator.synthesize(ws, noise="random", rng=self.rng)
-        lengths = path_lengths(images, ws, self.rng)
+        ws = self._ws(self._random_z(max(1, self.config.batch // 2)))
+        images = self.generator.synthesize(ws, noise="random", rng=self.noise)
+        lengths = path_lengths(images, ws, self.noise)
         self.path_mean += self.config.path_decay * (lengths.detach().mean().item() - self.path_mean)
         penalty = (lengths - self.path_mean).square().mean()
         (self.config.path_weight * self.config.path_every * penalty).backward()
@@ -161,16 +167,19 @@ class Trainer:
 
     def _draw_z(self, rows: Tensor) -> Tensor:
         """(batch, z_dim); with pairing, the first half are the codes of the pictures in `rows`."""
-        z = torch.randn(self.config.batch, self.generator.z_dim, generator=self.rng)
+        z = self._random_z(self.config.batch)
         if self.codes is None:
             return z
         half = self.config.batch // 2
-        return torch.cat([self.codes.draw(rows[:half], self.rng), z[half:]])
+        return torch.cat([self.codes.draw(rows[:half], self.rng).to(self.device), z[half:]])
+
+    def _random_z(self, n: int) -> Tensor:
+        return torch.randn(n, self.generator.z_dim, generator=self.rng).to(self.device)
 
     def _ws(self, z: Tensor) -> Tensor:
         """z: (n, z_dim) -> (n, num_ws, w_dim), unpaired ones partly of two styles; moves the mean of w."""
         n = len(z)
-        w, other = self.generator.map(torch.cat([z, torch.randn(z.shape, generator=self.rng)])).split(n)
+        w, other = self.generator.map(torch.cat([z, self._random_z(n)])).split(n)
         self.generator.mapping.update_average(w.detach())
         mixed = mix(w, other, self.generator.num_ws, self.config.mixing, self.rng)
         if self.codes is None:
@@ -180,13 +189,13 @@ class Trainer:
     def _paint(self, z: Tensor) -> Tensor:
         """z: (n, z_dim) -> new pictures, (n, 3, H, W) float32."""
         with self._autocast():
-            return self.generator.synthesize(self._ws(z), noise="random", rng=self.rng).float()
+            return self.generator.synthesize(self._ws(z), noise="random", rng=self.noise).float()
 
     def _augment(self, images: Tensor) -> Tensor:
         return augment(images, self.strength.probability, self.rng)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
 
     def _set_rates(self) -> None:
         factor = self.config.rate(self.images)
@@ -212,11 +221,13 @@ class Trainer:
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "rng": self.rng.get_state(),
+            "noise": self.noise.get_state(),
             "strength": asdict(self.strength),
             "path_mean": self.path_mean,
             "images": self.images,
             "images_before": self.images_before,
             "steps": self.steps,
+            "processor_s": self.processor_s,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -227,9 +238,10 @@ class Trainer:
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.rng.set_state(state["rng"])
+        self.noise.set_state(state["noise"])
         self.strength = AdaptiveStrength(**state["strength"])
         self.path_mean, self.images, self.steps = state["path_mean"], state["images"], state["steps"]
-        self.images_before = state["images_before"]
+        self.images_before, self.processor_s = state["images_before"], state["processor_s"]
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Begin with the averaged generator of another run's `state`, whatever discriminator that had."""
@@ -274,9 +286,9 @@ def train(config: TrainingConfig, run_dir: Path, callback: Callback | None = Non
     write_text(run_dir / CONFIG, config.model_dump_json(indent=1))
     trainer = Trainer(config, Portraits(config.dataset, config.held_out))
     if (run_dir / CHECKPOINT).exists():
-        trainer.load(torch.load(run_dir / CHECKPOINT, weights_only=True))
+        trainer.load(torch.load(run_dir / CHECKPOINT, map_location="cpu", weights_only=True))
     elif config.init is not None:
-        trainer.start_from(torch.load(config.init, weights_only=True))
+        trainer.start_from(torch.load(config.init, map_location="cpu", weights_only=True))
     try:
         _run(trainer, run_dir, callback)
     except StopTraining:
@@ -289,9 +301,11 @@ def _run(trainer: Trainer, run_dir: Path, callback: Callback | None) -> None:
     config = trainer.config
     begin = saved = painted = time.monotonic()
     report = Report(trainer, begin)
-    while trainer.images < config.images:
+    before = trainer.processor_s - time.process_time()
+    while trainer.images < config.images and trainer.processor_s < (config.processor_s or math.inf):
         report.add(*trainer.step())
         now = time.monotonic()
+        trainer.processor_s = before + time.process_time()
         if now - painted > config.grid_every_s:
             write_png(run_dir / GRIDS / f"{trainer.images:08d}.png", sample_grid(trainer.average))
             painted = now
@@ -324,6 +338,7 @@ class Report:
             images=trainer.images,
             total=trainer.config.images,
             seconds=round(now - self.begin, 1),
+            processor_s=round(trainer.processor_s, 1),
             images_per_s=round((trainer.images - self.images) / (now - self.last), 1),
             generator=round(generator, 4),
             discriminator=round(discriminator, 4),

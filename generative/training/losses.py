@@ -43,7 +43,7 @@ def path_lengths(images: Tensor, ws: Tensor, rng: torch.Generator) -> Tensor:
 def mix(w: Tensor, other: Tensor, num_ws: int, probability: float, rng: torch.Generator) -> Tensor:
     """W to W+ with style mixing: some samples take `other` from a random layer on.
 
-    w, other: (N, w_dim) -> (N, num_ws, w_dim).
+    w, other: (N, w_dim) -> (N, num_ws, w_dim). `rng` is a CPU generator.
     """
     N = w.shape[0]
     crossover = torch.randint(1, num_ws, (N, 1), generator=rng)

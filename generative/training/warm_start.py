@@ -32,6 +32,7 @@ class WarmStart:
     pixels: float = 1.0  # weight of the mean absolute error against the perceptual distance
     ema_images: int = 5_000
     bfloat16: bool = True
+    device: str = "cpu"
     seed: int = 0
 
 
@@ -57,13 +58,15 @@ def warm_start(
     """
     rng = torch.Generator().manual_seed(settings.seed)
     codes = Codes(portraits, generator.z_dim)
+    generator.to(settings.device)
+    noise = torch.Generator(settings.device).manual_seed(settings.seed)
     optimizer = _optimizer(generator, settings)
-    distance = PerceptualDistance(features)
+    distance = PerceptualDistance(features).to(settings.device)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     for seen in range(settings.batch, settings.images + 1, settings.batch):
         rows = portraits.draw(settings.batch, rng)
-        z, (real, _) = codes.draw(rows, rng), portraits.rows(rows)
-        pixels, perceptual = _step(generator, z, real, distance, optimizer, settings, rng)
+        z, real = codes.draw(rows, rng).to(settings.device), portraits.rows(rows)[0].to(settings.device)
+        pixels, perceptual = _step(generator, z, real, distance, optimizer, settings, noise)
         _follow(average, generator, 0.5 ** (settings.batch / min(settings.ema_images, 0.05 * seen)))
         if callback is not None:
             callback(WarmProgress(seen, settings.images, pixels, perceptual))
@@ -86,12 +89,12 @@ def _step(
     distance: PerceptualDistance,
     optimizer: torch.optim.Optimizer,
     settings: WarmStart,
-    rng: torch.Generator,
+    noise: torch.Generator,
 ) -> tuple[float, float]:
     """One step towards painting `real` (N, 3, H, W) from z (N, z_dim); returns both errors."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
+    with torch.autocast(real.device.type, torch.bfloat16, enabled=settings.bfloat16):
         w = generator.map(z)
-        fake = generator.synthesize(broadcast(w, generator.num_ws), noise="random", rng=rng).float()
+        fake = generator.synthesize(broadcast(w, generator.num_ws), noise="random", rng=noise).float()
         perceptual = distance(fake, real).float().mean()
     generator.mapping.update_average(w.detach())
     pixels = (fake - real).abs().mean()

@@ -33,6 +33,10 @@ def assert_same(a: object, b: object) -> None:
         assert a == b
 
 
+def timeless(trainer: loop.Trainer) -> dict[str, object]:
+    return {name: value for name, value in trainer.state().items() if name != "processor_s"}
+
+
 def plain(config: TrainingConfig) -> TrainingConfig:
     changes = {
         "discriminator": "plain",
@@ -64,7 +68,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
 
     assert whole.images == resumed.images == 12
     assert whole.strength.probability > 0
-    assert_same(whole.state(), resumed.state())
+    assert_same(timeless(whole), timeless(resumed))
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_a_log(config: TrainingConfig, tmp_path: Path) -> None:
