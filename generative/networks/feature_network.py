@@ -125,10 +125,12 @@ class FeatureNetwork(nn.Module):
         return {c.readout.name: _decode(output[:, c.slice], c.readout) for c in self.columns}
 
     def embed(self, images: Tensor) -> Tensor:
-        """images: (N, 3, H, W) -> (N, sum of channels): every map averaged over the picture, for set
-        statistics.
-        """
-        return torch.cat([m.float().mean(dim=(2, 3)) for m in self(images)], dim=1)
+        """images: (N, 3, H, W) -> (N, sum of channels), features for set statistics."""
+        return self.pool(self(images))
+
+    def pool(self, maps: Sequence[Tensor]) -> Tensor:
+        """What `forward` gave -> (N, sum of channels): every map averaged over the picture."""
+        return torch.cat([m.float().mean(dim=(2, 3)) for m in maps], dim=1)
 
     def save(self, folder: Path) -> None:
         """Write `features.safetensors` (half precision) and `features.json`."""
