@@ -2,6 +2,7 @@
 
 render    portraits with their factors, into RUN/dataset
 features  the feature network, on those pictures, into RUN/features
+parts     the parts network, on their part maps, into RUN/parts
 warm      a generator that knows which picture belongs to which z, into RUN/warm
 gan       the generator, into RUN/NAME; resumes by itself, stops cleanly on Ctrl-C and SIGTERM
 score     Fréchet distance of a generator to unseen pictures, beside two controls
@@ -22,16 +23,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from generative.networks.feature_network import FeatureNetwork
+from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
 from generative.training import loop
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.features import FeatureProgress, FeatureTraining, train_features
+from generative.training.part_maps import render_part_maps
+from generative.training.parts import PartsProgress, PartsTraining, train_parts
 from generative.training.score import Reference, load_average
 from generative.training.ship import ship
 from generative.training.warm_start import WarmProgress, WarmStart, warm_start
 
-HELP = "Train the built-in model from nothing: render, features, warm, gan, score, ship, in this order."
+HELP = (
+    "Train the built-in model from nothing: render, features, parts, warm, gan, score, ship, in this order."
+)
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 console = Console()
 
@@ -82,6 +88,33 @@ def features(
         )
     network.save(run / "features")
     console.print(_scores(network))
+
+
+@app.command()
+def parts(
+    run: Run = Path("runs/portraits"),
+    images: Annotated[int, typer.Option(help="pictures of all steps")] = PartsTraining.images,
+    pictures: Annotated[int, typer.Option(help="distinct pictures to learn from")] = 40_000,
+    held_out: Annotated[int, typer.Option(help="pictures kept for measuring")] = 5_000,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Train the parts network and print its overlap with the truth on unseen pictures; resumes by itself."""
+    _use(threads)
+    portraits = Portraits(run / "dataset", held_out)
+    count = min(held_out + pictures, portraits.record.done)
+    with _bar("part maps") as (bar, task):
+        maps = render_part_maps(portraits, count, lambda done: bar.update(task, completed=done, total=count))
+    with _bar("parts") as (bar, task):
+
+        def report(p: PartsProgress) -> None:
+            note = f"loss {p.loss:.3f}, right {p.accuracy:.1%}"
+            bar.update(task, completed=p.images, total=p.total, note=note)
+
+        settings = PartsTraining(images=images, device=_device(device))
+        network = train_parts(portraits, maps, settings, report, checkpoint=run / "parts.pt")
+    network.save(run / "parts")
+    console.print(_overlaps(network))
 
 
 @app.command()
@@ -243,6 +276,14 @@ def _scores(network: FeatureNetwork) -> Table:
     table = Table("factor", "kind", "R² or accuracy")
     for r in network.record.readouts:
         table.add_row(r.name, r.kind, "" if r.score is None else f"{r.score:.4f}")
+    return table
+
+
+def _overlaps(network: PartsNetwork) -> Table:
+    table = Table("part", "intersection over union")
+    for part, iou in network.record.iou.items():
+        table.add_row(part, f"{iou:.3f}")
+    table.add_row("mean", f"{network.record.mean_iou:.3f}", style="bold")
     return table
 
 

@@ -7,6 +7,7 @@ import torch
 
 from generative.cards import About, Card
 from generative.networks.feature_network import FeatureNetwork
+from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
 from generative.store import save_model
 from generative.training.config import TrainingConfig
@@ -23,7 +24,7 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     """Write `out` as a model folder that the service loads, with what was measured in its card.
 
     Args:
-        run: holds `dataset` and `features`.
+        run: holds `dataset` and `features`, and `parts` if a parts network shall ship too.
         checkpoint: `checkpoint.pt` of a training in the run.
     """
     generator = load_average(checkpoint)
@@ -36,6 +37,8 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     about = _about(out.name, config, portraits.record, *seen, _metrics(reference, generator))
     card = save_model(out, generator, about, half=not half_shows(generator))
     network.save(out)
+    if (run / "parts").exists():
+        PartsNetwork.load(run / "parts").save(out)
     write_png(out / "samples.png", sample_grid(generator), scale=2)
     write_png(out / "interpolation.png", walk(generator, WALK_SEEDS, WALK_STEPS), scale=2)
     return card

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from generative.networks.parts_network import PartsNetwork
 from generative.store import load_model
 from generative.training.__main__ import app
 
@@ -23,6 +24,8 @@ def test_the_commands_lead_from_nothing_to_a_model_folder(tmp_path: Path) -> Non
     where = ("--run", str(tmp_path))
     run("render", *where, "--count", "60", "--size", "16")
     assert "glasses" in run("features", *where, "--epochs", "1", "--held-out", "10")
+    parts = ("--images", "64", "--pictures", "20", "--held-out", "10")
+    assert "background" in run("parts", *where, *parts)
     run("warm", *where, "--images", "32", *settings())
     run("gan", *where, *settings("images=8", "head_start=4"))
     run("gan", *where, "--set", "images=12")  # goes on, with the settings of before
@@ -30,6 +33,7 @@ def test_the_commands_lead_from_nothing_to_a_model_folder(tmp_path: Path) -> Non
     run("ship", *where, "--out", str(tmp_path / "small"))
 
     _, card = load_model(tmp_path / "small")
+    assert PartsNetwork.load(tmp_path / "small").record.pictures == 20
     assert card.images_seen == 12 + 32 and card.training["pairing"] == 3.0
 
 
@@ -45,6 +49,6 @@ def test_a_checkpoint_is_not_overwritten_without_resuming(tmp_path: Path) -> Non
     assert result.exit_code == 2 and (tmp_path / "gan" / "checkpoint.pt").stat().st_size == 0
 
 
-@pytest.mark.parametrize("command", ["render", "features", "warm", "gan", "score", "ship"])
+@pytest.mark.parametrize("command", ["render", "features", "parts", "warm", "gan", "score", "ship"])
 def test_every_command_explains_itself(command: str) -> None:
     assert len(run(command, "--help").splitlines()) > 5
