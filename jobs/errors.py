@@ -4,11 +4,13 @@
   + BadRequest             the caller must change the request; never retried
     - UnknownModel, UnsupportedByModel, UnknownImage, UnknownArtifact, UnknownDirection
     - IdempotencyKeyReused, LimitExceeded, BadImage (and its codes), BadCheckpoint
+    - BadWebhook, with UnresolvedHost and ForbiddenAddress
   + Forbidden              a link that is not valid (any more)
   + NotFound               no such thing, or not yours
   + Conflict               the state forbids it: already_finished, not_finished, in_progress, name_taken
   + Gone                   it was there, and retention removed it
   + QueueFull              too much is waiting; the same request may work later
+  + QuotaExceeded          the tenant has used what it may; the same request may work later
   + JobFailed              a job's own fault, found while it ran: diverged, timeout, out_of_memory …
   + Transient              a dependency failed in a way that usually passes; retried
     - StoreUnavailable, BlobsUnavailable
@@ -86,6 +88,26 @@ class BadCheckpoint(BadRequest):
     code = "bad_checkpoint"
 
 
+class BadWebhook(BadRequest):
+    """The URL of the webhook cannot be used."""
+
+    code = "bad_webhook"
+
+
+class UnresolvedHost(BadWebhook):
+    """The host of the webhook's URL has no address."""
+
+    def __init__(self, message: str | None = None, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing  # the resolver did not answer; it may later
+
+
+class ForbiddenAddress(BadWebhook):
+    """The URL of the webhook leads to an address that webhooks may not reach."""
+
+    code = "forbidden_address"
+
+
 class Forbidden(GanserveError):
     """The link is not valid."""
 
@@ -116,6 +138,16 @@ class QueueFull(GanserveError):
     code = "queue_full"
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(GanserveError):
+    """What the tenant may use is used up."""
+
+    code = "quota"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

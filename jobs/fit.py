@@ -44,6 +44,18 @@ def check(request: JobRequest, card: Card) -> None:
         _check_edit(request.input, card)
 
 
+def pictures(request: JobRequest) -> int:
+    """How many pictures the job makes; where only the worker will know the latents of a source, one each."""
+    given = request.input
+    if isinstance(given, GenerateInput):
+        if given.mixing is not None:
+            return len(given.mixing.rows) * len(given.mixing.columns)
+        return given.interpolate.frames if given.interpolate is not None else _count(given.source) or 1
+    if isinstance(given, EditInput):
+        return (_count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
+    return 0 if isinstance(request, ImportRequest) else len(getattr(given, "images", ()))
+
+
 def _check_generate(given: GenerateInput, card: Card) -> None:
     _check_source(given.source, given, card)
     if given.mixing is not None:

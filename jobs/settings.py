@@ -9,14 +9,14 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GANSERVE_"
-DEFAULT_TENANT = "default"  # the only one until there are API keys
+DEFAULT_TENANT = "default"  # everybody's, where no keys are asked for
 MiB = 1024 * 1024
 
 
@@ -59,6 +59,23 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=MiB, ge=1)
     """One JSON body."""
 
+    # Who may come in, and how much a tenant may use unless its own limits say otherwise.
+    auth: Literal["open", "keys"] = "open"
+    """open: whoever reaches the gateway is the tenant `default`, so it listens on loopback only."""
+    key_pepper: SecretStr | None = None
+    """What keys are digested with: at least 32 characters, the same in every replica."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further names that the Host header may have, with commas between; `*`: any."""
+    max_jobs: int | None = Field(default=None, ge=1)
+    """Queued and running at a time."""
+    max_images_per_job: int | None = Field(default=None, ge=1)
+    max_images_per_day: int | None = Field(default=None, ge=1)
+    max_device_s_per_day: float | None = Field(default=None, gt=0)
+    max_bytes: int | None = Field(default=None, ge=1)
+    """Outputs, images and imported models."""
+    max_requests_per_minute: int | None = Field(default=None, ge=1)
+    """Of each key."""
+
     # How a job lives.
     lease_s: float = Field(default=30, gt=0)
     heartbeat_s: float = Field(default=10, gt=0)
@@ -74,6 +91,17 @@ class Settings(BaseSettings):
     leftovers_s: float = Field(default=86400, gt=0)
     """After a job's end, before files that it wrote and did not publish are removed."""
 
+    # Webhooks.
+    webhook_secret: SecretStr | None = None
+    """What signs webhooks is derived from it, at least 32 characters; left out: from `url_secret`."""
+    webhook_loopback: bool = False
+    """For development: webhooks may go to this machine, by http and to any port."""
+    webhook_concurrency: int = Field(default=32, ge=1, le=1000)
+    """Attempts that one dispatcher makes at a time."""
+    webhook_poll_s: float = Field(default=1, gt=0)
+    webhook_log_s: float = Field(default=30 * 86400, gt=0)
+    """Deliveries are forgotten so long after their end."""
+
     # The worker.
     device: str = "auto"
     slots: int = Field(default=16, ge=1)
@@ -81,10 +109,16 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the engine; left out: what torch chooses."""
     max_batch: int = Field(default=32, ge=1, le=1024)
-    worker_metrics_port: int = Field(default=0, ge=0, le=65535)
-    """0: no metrics server."""
 
+    # What operators see of every process.
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Metrics and health, apart from what callers reach; 0: no such port."""
+    metrics_host: str = "127.0.0.1"
+    liveness_s: float = Field(default=90, gt=0)
+    """A process with a loop that has been silent for so long is not live."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, else JSON."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -92,11 +126,18 @@ class Settings(BaseSettings):
             raise ValueError("heartbeat_s must be at most half of lease_s, or one late beat loses the lease")
         return self
 
-    @field_validator("url_secret")
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        if isinstance(hosts, str):
+            return tuple(host.strip().lower() for host in hosts.split(",") if host.strip())
+        return hosts
+
+    @field_validator("url_secret", "webhook_secret", "key_pepper")
     @classmethod
     def _long(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value()) < 32:
-            raise ValueError("url_secret needs at least 32 characters")
+            raise ValueError("a secret needs at least 32 characters")
         return secret
 
     @field_validator("broker_url")
@@ -116,6 +157,12 @@ class Settings(BaseSettings):
         if self.url_secret is None:
             raise ValueError(f"{PREFIX}URL_SECRET is not set: it signs links and must be the same everywhere")
         return self.url_secret.get_secret_value().encode()
+
+    def pepper(self) -> bytes:
+        """What keys are digested with. Raises ValueError when there is none."""
+        if self.key_pepper is None:
+            raise ValueError(f"{PREFIX}KEY_PEPPER is not set: keys are digested with it")
+        return self.key_pepper.get_secret_value().encode()
 
     def celery_broker_url(self) -> str:
         """The broker as Celery writes it: a unix socket is `redis+socket:///path?virtual_host=N`."""

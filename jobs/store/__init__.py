@@ -12,8 +12,9 @@ from sqlalchemy import Engine, text
 
 from jobs.schemas import JobError, JobRequest, Progress, Status
 from jobs.settings import Settings
-from jobs.store import gateway, library, reaper, worker
+from jobs.store import gateway, library, quota, reaper, worker
 from jobs.store.database import Database, connect
+from jobs.store.quota import Quotas, Usage, quotas_of
 from jobs.store.rows import (
     Beat,
     Claim,
@@ -40,6 +41,8 @@ __all__ = [
     "Limits",
     "ModelRow",
     "OutputRow",
+    "Quotas",
+    "Usage",
     "connect",
     "job_prefix",
     "open_store",
@@ -56,13 +59,14 @@ def open_store(settings: Settings) -> "JobStore":
         artifact_ttl_s=settings.artifact_ttl_s,
         leftovers_s=settings.leftovers_s,
     )
-    return JobStore(connect(settings.database_url), limits)
+    return JobStore(connect(settings.database_url), limits, quotas_of(settings))
 
 
 class JobStore:
-    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(self, engine: Engine, limits: Limits | None = None, quotas: Quotas | None = None) -> None:
+        """`quotas`: of tenants that have none of their own."""
         self.database = Database(engine)
-        self.limits = limits or Limits()
+        self.limits, self.quotas = limits or Limits(), quotas or Quotas()
 
     def close(self) -> None:
         self.database.engine.dispose()
@@ -86,8 +90,8 @@ class JobStore:
         """Accept a job: (row, True), or (the earlier row, False) for an `idempotency_key` of the last 24 h.
 
         Parallel submits with one key wait for the first, then replay it. `body_hash` identifies the body
-        for that; left out, it is that of the request. Raises IdempotencyKeyReused, and QueueFull when
-        `max_queued` jobs of the tenant wait.
+        for that; left out, it is that of the request. Raises IdempotencyKeyReused; QueueFull when
+        `max_queued` jobs of the tenant wait; QuotaExceeded and LimitExceeded.
         """
         with self.database.write() as connection:
             row, created = gateway.submit(
@@ -97,6 +101,7 @@ class JobStore:
                 idempotency_key=idempotency_key,
                 body_hash=body_hash,
                 max_queued=max_queued,
+                quotas=self.quotas,
             )
             return gateway.with_outputs(connection, [row])[0], created
 
@@ -145,9 +150,10 @@ class JobStore:
             return gateway.with_outputs(connection, [gateway.cancel(connection, tenant, job_id)])[0]
 
     def retry(self, tenant: str, job_id: str) -> JobRow:
-        """Queue a failed, canceled or expired job again; the caller sends it. Raises Conflict otherwise."""
+        """Queue a failed, canceled or expired job again; the caller sends it. Conflict, QuotaExceeded."""
         with self.database.write() as connection:
-            return gateway.with_outputs(connection, [gateway.retry(connection, tenant, job_id)])[0]
+            row = gateway.retry(connection, tenant, job_id, quotas=self.quotas)
+            return gateway.with_outputs(connection, [row])[0]
 
     def delete(self, tenant: str, job_id: str) -> Sequence[str]:
         """Remove a terminal job; returns the keys of its files, which the reaper removes in any case."""
@@ -172,6 +178,15 @@ class JobStore:
         """How long the job that waits longest has waited; 0 when none does."""
         with self.database.read() as connection:
             return gateway.oldest_queued_s(connection)
+
+    def usage(self, tenant: str) -> Usage:
+        """What the tenant uses and has used today, and what it may."""
+        with self.database.read() as connection:
+            return quota.used(connection, tenant, self.quotas)
+
+    def refuse_bytes(self, tenant: str, size: int) -> None:
+        """Raises QuotaExceeded if the tenant may not store so much more."""
+        quota.refuse_bytes(self.usage(tenant), size)
 
     def put_image(self, tenant: str, image: ImageRow) -> tuple[ImageRow, bool]:
         """The stored row, and False if the picture was known."""

@@ -1,7 +1,7 @@
 """The one way in which a job changes: a conditional UPDATE that says which rows it changed.
 
 No row is an ordinary answer: somebody else was first. What callers can see raises `seq`; a transition also
-leaves an event, in the same transaction.
+leaves an event, in the same transaction, and a terminal one settles what the job held.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,25 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, literal_column, s
 
 from jobs.schemas import Status
 from jobs.store.database import now
+from jobs.store.quota import settle
 from jobs.store.tables import events, jobs
 
 FIRST_SEND_S = 3.0  # a queued job that nobody claims is sent again after 3 s, 6 s … 5 min
 LONGEST_SEND_S = 300.0
 
 
-def change(connection: Connection, *where: ColumnElement[bool], **values: Any) -> Sequence[Row[Any]]:
-    """Set `values` where all of `where` holds; returns the changed jobs. A new status is an event."""
+def change(
+    connection: Connection, *where: ColumnElement[bool], made: int = 0, **values: Any
+) -> Sequence[Row[Any]]:
+    """Set `values` where all of `where` holds; returns the changed jobs. A new status is an event.
+
+    `made`: pictures that the job publishes with this change.
+    """
     statement = update(jobs).where(*where).values(seq=jobs.c.seq + 1, **values).returning(jobs)
     rows = connection.execute(statement).all()
     if "status" in values or "cancel_requested" in values:
         record(connection, rows)
+        settle(connection, rows, made)
     return rows
 
 

@@ -4,20 +4,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select
 
-from jobs.errors import Conflict, IdempotencyKeyReused, NotFound, QueueFull
+from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
+from jobs.fit import pictures
 from jobs.ids import new_job_id
 from jobs.lanes import lane_of
 from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, record, send_in
 from jobs.store.database import now, upsert
+from jobs.store.quota import Quotas, admit, hold, stored
 from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
 from jobs.store.tables import events, idempotency, jobs, outputs, removals
 
 IDEMPOTENCY_S = 24 * 3600
-_CROWD = 64  # submits that may run at once before the count of waiting jobs must be exact
+_UNSUCCESSFUL = (Status.FAILED, Status.CANCELED, Status.EXPIRED)
 
 
 # --- submit ----------------------------------------------------------------------------------------------
@@ -31,6 +32,7 @@ def submit(
     idempotency_key: str | None,
     body_hash: str | None,
     max_queued: int | None,
+    quotas: Quotas,
 ) -> tuple[Row[Any], bool]:
     """The new job and True, or the job that `idempotency_key` made before and False."""
     body = request.model_dump_json(by_alias=True)
@@ -40,9 +42,10 @@ def submit(
         earlier = _hold_key(connection, tenant, idempotency_key, body_hash, job_id)
         if earlier is not None:
             return one(connection, tenant, earlier), False
-    if max_queued is not None:
-        _admit(connection, tenant, max_queued)
+    images = pictures(request)
+    admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
     row = connection.execute(insert(jobs).values(_new(tenant, job_id, request, body)).returning(jobs)).one()
+    hold(connection, tenant, job_id, images)
     record(connection, [row])
     return row, True
 
@@ -90,21 +93,6 @@ def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job
     if earlier.body_hash != body_hash:
         raise IdempotencyKeyReused
     return earlier.job_id
-
-
-def _admit(connection: Connection, tenant: str, max_queued: int) -> None:
-    waiting = _waiting(connection, tenant)
-    if waiting + _CROWD > max_queued and connection.dialect.name == "postgresql":
-        # Near the limit submits take turns, so that none counts rows that another is about to add.
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:tenant))"), {"tenant": tenant})
-        waiting = _waiting(connection, tenant)
-    if waiting >= max_queued:
-        raise QueueFull(f"{waiting} jobs are waiting, and {max_queued} may")
-
-
-def _waiting(connection: Connection, tenant: str) -> int:
-    statement = select(func.count()).select_from(jobs).where(QUEUED, jobs.c.tenant == tenant)
-    return connection.scalar(statement) or 0
 
 
 # --- read ------------------------------------------------------------------------------------------------
@@ -199,45 +187,60 @@ def cancel(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
     raise Conflict(f"the job has {row.status} already", code="already_finished")
 
 
-def retry(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
+def retry(connection: Connection, tenant: str, job_id: str, *, quotas: Quotas) -> Row[Any]:
     """A new series of attempts of a failed, canceled or expired job, from its start."""
-    deadline_s = orjson.loads(one(connection, tenant, job_id).request).get("deadline_s")
-    unsuccessful = jobs.c.status.in_((Status.FAILED, Status.CANCELED, Status.EXPIRED))
+    before = one(connection, tenant, job_id)
+    if before.status not in _UNSUCCESSFUL:
+        raise _not_to_retry(before.status)
+    request = job_row(before).request
+    images = pictures(request)
+    admit(connection, tenant, images, defaults=quotas, max_queued=None)
     names = "progress result error metrics worker checkpoint_key started_at finished_at expires_at"
     fresh: dict[str, Any] = dict.fromkeys(names.split())
     rows = change(
         connection,
         _is(tenant, job_id),
-        unsuccessful,
+        jobs.c.status.in_(_UNSUCCESSFUL),
         status=Status.QUEUED,
         cancel_requested=False,
         attempts=0,
         losses=0,
         queued_at=now(),
-        deadline_at=None if deadline_s is None else now() + deadline_s,
+        deadline_at=None if request.deadline_s is None else now() + request.deadline_s,
         swept=False,
         **fresh,
         **send_in(FIRST_SEND_S),
     )
     if not rows:
-        status = one(connection, tenant, job_id).status
-        code = "already_finished" if status == Status.SUCCEEDED else "not_finished"
-        raise Conflict(
-            f"the job is {status}: only a failed, canceled or expired one can be retried", code=code
-        )
+        raise _not_to_retry(one(connection, tenant, job_id).status)
+    hold(connection, tenant, job_id, images)
     # Their objects are swept with the other leftovers when the job has ended again.
-    connection.execute(delete(outputs).where(outputs.c.tenant == tenant, outputs.c.job_id == job_id))
+    _forget_outputs(connection, tenant, job_id)
     return rows[0]
+
+
+def _not_to_retry(status: str) -> Conflict:
+    code = "already_finished" if status == Status.SUCCEEDED else "not_finished"
+    return Conflict(f"the job is {status}: only a failed, canceled or expired one can be retried", code=code)
+
+
+def _forget_outputs(connection: Connection, tenant: str, job_id: str) -> list[str]:
+    """Remove the rows of a job's published files; returns the keys of those that are still there."""
+    mine = delete(outputs).where(outputs.c.tenant == tenant, outputs.c.job_id == job_id)
+    rows = connection.execute(mine.returning(outputs.c.key, outputs.c.size_bytes, outputs.c.gone)).all()
+    stored(connection, {tenant: -sum(row.size_bytes for row in rows if not row.gone)})
+    return [row.key for row in rows if row.key is not None]
 
 
 def delete_job(connection: Connection, tenant: str, job_id: str) -> list[str]:
     """Remove a terminal job; returns the keys of its published files. The reaper removes all it wrote."""
-    wanted = (outputs.c.tenant == tenant) & (outputs.c.job_id == job_id) & outputs.c.key.is_not(None)
-    keys = list(connection.scalars(select(outputs.c.key).where(wanted)))
-    ended = jobs.c.status.not_in((Status.QUEUED, Status.RUNNING))
-    if not connection.execute(delete(jobs).where(_is(tenant, job_id), ended)).rowcount:
-        row = one(connection, tenant, job_id)
-        raise Conflict(f"the job is {row.status}: cancel it first", code="not_finished")
+    status = connection.scalar(select(jobs.c.status).where(_is(tenant, job_id)).with_for_update())
+    if status is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    if not Status(status).terminal:
+        raise Conflict(f"the job is {status}: cancel it first", code="not_finished")
+    keys = _forget_outputs(connection, tenant, job_id)
+    connection.execute(delete(jobs).where(_is(tenant, job_id)))
     held = (idempotency.c.tenant == tenant) & (idempotency.c.job_id == job_id)
     connection.execute(delete(idempotency).where(held))
     prefix = job_prefix(tenant, job_id)

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Row, Table, select
 
 from jobs.errors import Conflict, NotFound
 from jobs.store.database import now, upsert
+from jobs.store.quota import stored
 from jobs.store.rows import ImageRow, ModelRow
 from jobs.store.tables import images, models
 
@@ -13,6 +14,8 @@ from jobs.store.tables import images, models
 def put_image(connection: Connection, tenant: str, image: ImageRow) -> tuple[ImageRow, bool]:
     """The stored row, and whether it is new."""
     created = _insert(connection, images, tenant, image)
+    if created:
+        stored(connection, {tenant: image.size_bytes})
     return get_image(connection, tenant, image.id), created
 
 
@@ -26,7 +29,8 @@ def get_image(connection: Connection, tenant: str, image_id: str) -> ImageRow:
 
 def put_model(connection: Connection, tenant: str, model: ModelRow) -> None:
     """Raises Conflict `name_taken` if the name belongs to another model; the same one again is fine."""
-    _insert(connection, models, tenant, model)
+    if _insert(connection, models, tenant, model):
+        stored(connection, {tenant: int(model.card.get("size_bytes", 0))})
     if get_model(connection, tenant, model.name).sha256 != model.sha256:
         raise Conflict(f"the name {model.name!r} belongs to another model", code="name_taken")
 

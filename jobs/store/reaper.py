@@ -13,6 +13,7 @@ from jobs.schemas import JobError, Kind, Status
 from jobs.store.change import FIRST_SEND_S, LONGEST_SEND_S, QUEUED, RUNNING, change, locked_ids
 from jobs.store.database import now
 from jobs.store.gateway import IDEMPOTENCY_S
+from jobs.store.quota import stored
 from jobs.store.rows import Due, Leftovers, job_prefix
 from jobs.store.tables import idempotency, jobs, outputs, removals
 from jobs.store.worker import Limits, ended, lose
@@ -75,7 +76,11 @@ def fail_exhausted(connection: Connection, limit: int, limits: Limits) -> int:
 def sweep_artifacts(connection: Connection, limit: int) -> list[str]:
     """Keys to remove because their retention has ended. From now on their rows say `gone`."""
     due = and_(~outputs.c.gone, outputs.c.expires_at < now())
-    connection.execute(update(outputs).where(due).values(gone=True))
+    swept = update(outputs).where(due).values(gone=True)
+    sizes: Counter[str] = Counter()
+    for tenant, size in connection.execute(swept.returning(outputs.c.tenant, outputs.c.size_bytes)):
+        sizes[tenant] -= size
+    stored(connection, sizes)
     removed = select(outputs.c.key).where(outputs.c.gone, outputs.c.key.is_not(None)).limit(limit)
     return [key for key in connection.scalars(removed) if key is not None]
 

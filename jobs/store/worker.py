@@ -23,10 +23,12 @@ from jobs.schemas import JobError, Progress, Status
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
 from jobs.store.database import now
 from jobs.store.library import put_model
+from jobs.store.quota import stored
 from jobs.store.rows import Beat, Claim, ModelRow, OutputRow, job_row
 from jobs.store.tables import jobs, outputs
 
 Reason = Literal["drain", "lost", "retry"]
+PICTURES = ("image", "reconstruction")  # roles of outputs that count as pictures made
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def put_back(
         status=case((flag, Status.CANCELED), (failed, Status.FAILED), else_=Status.QUEUED),
         error=case((failed, literal(error.model_dump(), jobs.c.error.type)), else_=null()),
         finished_at=case((or_(flag, failed), now()), else_=null()),
-        queued_at=now(),
+        queued_at=now() + pause,  # before that only a message of its own brings it up
         worker=None,
         lease_until=None,
         **send_in(pause),
@@ -191,11 +193,13 @@ def finish(
         values["progress"] = progress.model_dump(exclude_none=True)
     if published:
         values["expires_at"] = now() + limits.artifact_ttl_s
-    if not change(connection, held(claim), **values):
+    made = sum(output.role in PICTURES for output in published)
+    if not change(connection, held(claim), made=made, **values):
         return False
     if published:
         rows = [_output(claim, place, output, limits) for place, output in enumerate(published)]
         connection.execute(insert(outputs).values(rows))
+        stored(connection, {claim.row.tenant: sum(output.size_bytes for output in published)})
     if model is not None:
         put_model(connection, claim.row.tenant, model)
     return True

@@ -1,0 +1,205 @@
+"""How much a tenant may use, and how much it has used.
+
+A job that is accepted holds its place and its pictures, in the transaction that writes it; when it ends, in
+whatever way, the hold goes and what was used is added to the day (`settle`, called by `change`). So while
+nothing is in flight there are no holds. Bytes are counted where outputs, images and models come and go.
+
+Places and pictures are exact. Device seconds and bytes are known only afterwards: a tenant that is below the
+limit may submit, and can be above it by what its jobs in flight make.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Row, delete, func, insert, literal_column, select, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from jobs.errors import LimitExceeded, QueueFull, QuotaExceeded
+from jobs.schemas import MAX_IMAGES, Status
+from jobs.store.database import now, upsert
+from jobs.store.tables import holds, jobs, storage, tenants, usage
+
+DAY_S = 86400
+FULL_RETRY_S = 5  # a place may be free by then
+BYTES_RETRY_S = 3600  # only deleting and retention make room
+_QUEUED = jobs.c.status == literal_column("'queued'")  # a literal, so that the partial index serves it
+_CROWD = 64  # submits of a tenant that may run at once before counts must be exact
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """What a tenant may use; None is no limit."""
+
+    max_jobs: int | None = None
+    max_images_per_job: int | None = None
+    max_images_per_day: int | None = None
+    max_device_s_per_day: float | None = None
+    max_bytes: int | None = None
+    max_requests_per_minute: int | None = None
+
+    def or_else(self, other: "Quotas") -> "Quotas":
+        """These, and `other`'s where there is none."""
+        chosen = {name: getattr(self, name) for name in LIMITS}
+        return Quotas(**{n: getattr(other, n) if limit is None else limit for n, limit in chosen.items()})
+
+
+LIMITS = tuple(field.name for field in fields(Quotas))
+
+
+def quotas_of(row: Any) -> Quotas:
+    """From whatever has attributes of these names: a row of `tenants`, the settings."""
+    return Quotas(**{name: getattr(row, name) for name in LIMITS})
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a tenant uses now and has used today (UTC), and what it may."""
+
+    jobs: int  # queued and running
+    waiting: int
+    images_held: int  # by those jobs
+    images: int
+    jobs_ended: int
+    device_s: float
+    stored_bytes: int
+    resets_in_s: float
+    quotas: Quotas
+
+
+class today(FunctionElement[int]):
+    """Whole days since 1970, by the database's clock."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(today, "sqlite")
+def _today_sqlite(element: today, compiler: Any, **kwargs: Any) -> str:
+    return "CAST(julianday('now') - 2440587.5 AS INTEGER)"
+
+
+@compiles(today, "postgresql")
+def _today_postgresql(element: today, compiler: Any, **kwargs: Any) -> str:
+    return "floor(extract(epoch from clock_timestamp()) / 86400)::integer"
+
+
+def used(connection: Connection, tenant: str, defaults: Quotas) -> Usage:
+    """One statement, for it is part of every submit."""
+    mine = holds.c.tenant == tenant
+    waiting = select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, _QUEUED)
+    today_ = (usage.c.tenant == tenant) & (usage.c.day == today())
+    owner = tenants.c.tenant == tenant
+    columns = {
+        "jobs": select(func.count()).select_from(holds).where(mine),
+        "waiting": waiting,
+        "images_held": select(func.coalesce(func.sum(holds.c.images), 0)).where(mine),
+        "images": select(usage.c.images).where(today_),
+        "jobs_ended": select(usage.c.jobs).where(today_),
+        "device_s": select(usage.c.device_s).where(today_),
+        "stored_bytes": select(storage.c.size_bytes).where(storage.c.tenant == tenant),
+    }
+    limits = [select(tenants.c[name]).where(owner).scalar_subquery().label(name) for name in LIMITS]
+    counted = [query.scalar_subquery().label(name) for name, query in columns.items()]
+    row = connection.execute(select(*counted, *limits, now().label("now"))).one()
+    counts = {name: row._mapping[name] or 0 for name in columns}
+    return Usage(**counts, resets_in_s=DAY_S - row.now % DAY_S, quotas=quotas_of(row).or_else(defaults))
+
+
+def admit(
+    connection: Connection, tenant: str, images: int, *, defaults: Quotas, max_queued: int | None
+) -> None:
+    """Whether one job more, with so many pictures, may be. LimitExceeded, QuotaExceeded, QueueFull if not."""
+    found = used(connection, tenant, defaults)
+    if connection.dialect.name == "postgresql" and _close(found, max_queued):
+        # Near a limit submits take turns, so that none counts rows that another is about to add.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:tenant))"), {"tenant": tenant})
+        found = used(connection, tenant, defaults)
+    _refuse(found, images, max_queued)
+
+
+def hold(connection: Connection, tenant: str, job_id: str, images: int) -> None:
+    """The place and the pictures of an admitted job are taken."""
+    connection.execute(insert(holds).values(tenant=tenant, job_id=job_id, images=images))
+
+
+def _close(found: Usage, max_queued: int | None) -> bool:
+    quotas, images = found.quotas, found.images + found.images_held
+    return (
+        (max_queued is not None and found.waiting + _CROWD > max_queued)
+        or (quotas.max_jobs is not None and found.jobs + _CROWD > quotas.max_jobs)
+        or (
+            quotas.max_images_per_day is not None and images + _CROWD * MAX_IMAGES > quotas.max_images_per_day
+        )
+    )
+
+
+def _refuse(found: Usage, images: int, max_queued: int | None) -> None:
+    limits, tomorrow_s = found.quotas, round(found.resets_in_s) + 1
+    for limit, where in ((limits.max_images_per_job, "one job"), (limits.max_images_per_day, "a day")):
+        if limit is not None and images > limit:
+            raise LimitExceeded(f"The job makes {images} pictures, and {limit} may be made in {where}.")
+    if limits.max_jobs is not None and found.jobs >= limits.max_jobs:
+        detail = (
+            f"{found.jobs} jobs are queued or running, and {limits.max_jobs} may be: wait for some to end."
+        )
+        raise QuotaExceeded(detail, retry_after_s=FULL_RETRY_S)
+    if max_queued is not None and found.waiting >= max_queued:
+        raise QueueFull(f"{found.waiting} jobs are waiting, and {max_queued} may")
+    spoken_for = found.images + found.images_held
+    if limits.max_images_per_day is not None and spoken_for + images > limits.max_images_per_day:
+        detail = (
+            f"{spoken_for} pictures are made today or ordered, and {limits.max_images_per_day} may be: "
+            f"this job makes {images}. The count starts afresh at 00:00 UTC."
+        )
+        raise QuotaExceeded(detail, retry_after_s=tomorrow_s)
+    if limits.max_device_s_per_day is not None and found.device_s >= limits.max_device_s_per_day:
+        detail = (
+            f"The {limits.max_device_s_per_day:g} device seconds of today are used. More come at 00:00 UTC."
+        )
+        raise QuotaExceeded(detail, retry_after_s=tomorrow_s)
+    refuse_bytes(found, 0)
+
+
+def refuse_bytes(found: Usage, size: int) -> None:
+    """Raises QuotaExceeded if there is no room for `size` bytes more; 0 asks whether it is full."""
+    limit = found.quotas.max_bytes
+    if limit is not None and found.stored_bytes + max(size, 1) > limit:
+        detail = f"{found.stored_bytes} bytes are stored, and {limit} may be: delete jobs to make room."
+        raise QuotaExceeded(detail, retry_after_s=BYTES_RETRY_S)
+
+
+def settle(connection: Connection, rows: Sequence[Row[Any]], made: int = 0) -> None:
+    """The holds of those `rows` (jobs, as they have become) that have ended go; what they used is added up.
+
+    A job that succeeded has used the pictures that it held, or what it `made`, if that was more; any other
+    only what it made. Device seconds are those of the attempt that ended it.
+    """
+    over = {row.id: row for row in rows if Status(row.status).terminal}
+    if not over:
+        return
+    gone = delete(holds).where(holds.c.job_id.in_(over)).returning(holds.c.job_id, holds.c.images)
+    totals: dict[str, dict[str, float]] = defaultdict(lambda: {"jobs": 0, "images": 0, "device_s": 0.0})
+    for job_id, images in connection.execute(gone):
+        row = over[job_id]
+        total = totals[row.tenant]
+        total["jobs"] += 1
+        total["images"] += max(images, made) if row.status == Status.SUCCEEDED else made
+        total["device_s"] += (row.metrics or {}).get("device_ms", 0) / 1000
+    for tenant in sorted(totals):  # in one order, or two reapers could wait for each other
+        _add(connection, usage, {"tenant": tenant, "day": today()}, totals[tenant])
+
+
+def stored(connection: Connection, sizes: Mapping[str, int]) -> None:
+    """So many bytes more (or, negative, fewer) by tenant are stored."""
+    for tenant in sorted(sizes):
+        if sizes[tenant]:
+            _add(connection, storage, {"tenant": tenant}, {"size_bytes": sizes[tenant]})
+
+
+def _add(connection: Connection, table: Any, key: Mapping[str, Any], more: Mapping[str, float]) -> None:
+    statement = upsert(connection, table).values({**key, **more})
+    sums = {name: table.c[name] + statement.excluded[name] for name in more}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=sums))
