@@ -1,0 +1,118 @@
+"""Every object of the chart is one that Kubernetes takes, in two versions, with no field unknown to it."""
+
+import json
+from collections import Counter
+
+import kubernetes_validate
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.deploy.crds import SPECS
+from tests.deploy.given import CHART, ROOT, Object, only, pods, rendered, values_of
+
+VERSIONS = ("1.33", "1.37")
+
+
+def is_custom(thing: Object) -> bool:
+    return thing["apiVersion"].split("/")[0].endswith((".coreos.com", "keda.sh"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_strictly_valid(objects, version):
+    for thing in objects:
+        if not is_custom(thing):
+            kubernetes_validate.validate(thing, version, strict=True)
+
+
+def test_a_misspelt_field_would_be_seen(chart):
+    """The test above can fail."""
+    thing = only(chart["default"], "Deployment", "api")
+    wrong = json.loads(json.dumps(thing).replace("imagePullPolicy", "imagePullPolice"))
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+def test_every_custom_resource_fits_its_schema(objects):
+    for thing in filter(is_custom, objects):
+        schema = SPECS[thing["apiVersion"], thing["kind"]]
+        Draft202012Validator.check_schema(schema)
+        Draft202012Validator(schema).validate(thing["spec"])
+        assert set(thing) == {"apiVersion", "kind", "metadata", "spec"}
+
+
+def test_no_two_objects_share_a_name(objects):
+    names = Counter((thing["kind"], thing["metadata"]["name"]) for thing in objects)
+
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_object_is_in_the_namespace_of_the_release(objects):
+    assert {thing["metadata"]["namespace"] for thing in objects} == {"prod"}
+
+
+def test_selectors_match_the_pods_that_they_mean(objects):
+    labels = {
+        workload["metadata"]["name"]: workload["spec"]["template"]["metadata"]["labels"]
+        for workload, _ in pods(objects)
+    }
+    selectors = [
+        thing["spec"]["selector"].get("matchLabels", thing["spec"]["selector"])
+        for thing in objects
+        if thing["kind"] in ("Deployment", "StatefulSet", "Service", "PodDisruptionBudget", "PodMonitor")
+    ]
+
+    for selector in selectors:
+        assert [name for name, found in labels.items() if selector.items() <= found.items()], selector
+
+
+def test_ports_that_are_named_exist(objects):
+    """A Service, a monitor, a probe or a policy that names a port no container has would fail in silence."""
+    ports = {
+        port["name"]
+        for _, spec in pods(objects)
+        for container in spec["containers"]
+        for port in container.get("ports", [])
+    }
+    text = [thing["spec"] for thing in objects if thing["kind"] in ("Service", "NetworkPolicy")]
+    named = {value for value in _values(text, "targetPort") + _values(text, "port") if isinstance(value, str)}
+
+    assert named <= ports
+
+
+def _values(tree: object, key: str) -> list[object]:
+    if isinstance(tree, dict):
+        found = [tree[key]] if key in tree else []
+        return found + [value for branch in tree.values() for value in _values(branch, key)]
+    if isinstance(tree, list):
+        return [value for branch in tree for value in _values(branch, key)]
+    return []
+
+
+def test_optional_parts_are_there_only_where_they_are_wanted(chart):
+    kinds = {
+        name: {(thing["kind"], thing["metadata"]["name"]) for thing in found} for name, found in chart.items()
+    }
+
+    assert ("ScaledObject", "demo-ganserve-worker") in kinds["gpu"]
+    assert ("Deployment", "demo-ganserve-triton") in kinds["triton"]
+    assert ("StatefulSet", "demo-ganserve-redis") in kinds["minimal"]
+    assert ("Ingress", "demo-ganserve-api") in kinds["external"]
+    assert not {kind for kind, _ in kinds["default"]} & {
+        "ScaledObject",
+        "StatefulSet",
+        "Ingress",
+        "ServiceMonitor",
+    }
+    assert ("Deployment", "demo-ganserve-dispatcher") not in kinds["minimal"]
+
+
+def test_where_policies_are_off_there_are_none():
+    (answer,) = rendered([values_of("default") | {"networkPolicy": {"enabled": False}}])
+
+    assert [thing for thing in answer["objects"] if thing["kind"] == "NetworkPolicy"] == []
+
+
+def test_the_chart_holds_the_rules_and_the_dashboard_of_deploy():
+    assert (CHART / "files" / "alerts.yaml").resolve() == ROOT / "deploy" / "prometheus" / "alerts.yaml"
+    assert (CHART / "files" / "dashboard.json").resolve() == ROOT / "deploy" / "grafana" / "ganserve.json"
