@@ -304,6 +304,18 @@ MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(_printable)]
 
 
+WebhookEvent = Literal["started", "output", "finished"]
+WebhookUrl = Annotated[str, Field(min_length=1, max_length=16384)]  # its own rules say what is wrong with it
+WebhookEvents = Annotated[tuple[WebhookEvent, ...], Field(min_length=1, max_length=3)]
+
+
+class JobWebhook(Strict):
+    """Whom to tell of this job alone."""
+
+    url: WebhookUrl
+    events: WebhookEvents = ("finished",)
+
+
 class Envelope(Strict):
     model: Name
     output: OutputOptions = OutputOptions()
@@ -313,6 +325,7 @@ class Envelope(Strict):
     timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
     """Run time after which the job fails with `timeout`."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
+    webhook: JobWebhook | None = None
 
 
 class GenerateRequest(Envelope):

@@ -27,6 +27,7 @@ from jobs.store.rows import (
     OutputRow,
     job_prefix,
 )
+from jobs.store.webhooks import WebhookStore
 from jobs.store.worker import Limits, Reason
 
 __all__ = [
@@ -67,6 +68,7 @@ class JobStore:
         """`quotas`: of tenants that have none of their own."""
         self.database = Database(engine)
         self.limits, self.quotas = limits or Limits(), quotas or Quotas()
+        self.webhooks = WebhookStore(self.database)
 
     def close(self) -> None:
         self.database.engine.dispose()

@@ -171,9 +171,9 @@ class Access:
             _key_row(row), row.digest, bool(row.expired), revoked, suspended, bool(row.stale), quotas_of(row)
         )
 
-    def holds_key(self, found: Lookup, key: Key) -> bool:
-        """Whether `key` is the one that was looked up, and not only one with its id."""
-        return matches(self._pepper, key, found.digest)
+    def holds_key(self, found: Lookup | None, key: Key) -> bool:
+        """Whether `key` is the one that was looked up, and not only one with its id. None takes as long."""
+        return matches(self._pepper, key, "" if found is None else found.digest)
 
     def touch(self, key_id: str) -> None:
         """The key is in use. At most one write a minute, however many callers there are."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, insert, literal_column, select, update
 
 from jobs.schemas import Status
+from jobs.store import outbox
 from jobs.store.database import now
 from jobs.store.quota import settle
 from jobs.store.tables import events, jobs
@@ -34,9 +35,11 @@ def change(
 
 
 def record(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Write what the jobs have just become as events."""
+    """Write what the jobs have just become as events, and the webhooks that tell of it."""
     if rows:
-        connection.execute(insert(events).values([_event(row) for row in rows]))
+        written = [_event(row) for row in rows]
+        connection.execute(insert(events).values(written))
+        outbox.tell(connection, rows, [event["body"] for event in written])
 
 
 def _event(row: Row[Any]) -> dict[str, Any]:

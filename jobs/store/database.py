@@ -25,10 +25,13 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.errors import StoreUnavailable
+from jobs.metrics import DATABASE_ERRORS, DATABASE_SECONDS
 from jobs.store.flush import Flush
 
 BUSY_S = 10.0  # how long a statement waits for a lock
 POOL = 20
+
+_READ, _WRITE = DATABASE_SECONDS.labels("read"), DATABASE_SECONDS.labels("write")
 
 
 class now(FunctionElement[float]):
@@ -138,7 +141,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
-        with _unavailable(), self._reader.begin() as connection:
+        with _READ.time(), _unavailable(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -147,7 +150,7 @@ class Database:
 
         What is not `durable` may be undone by a power cut (on SQLite; it survives a crash of the process).
         """
-        with _unavailable():
+        with _WRITE.time(), _unavailable():
             with self._turn, self._writer.begin() as connection:
                 yield connection
             if durable and self._flush is not None:
@@ -159,8 +162,10 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        DATABASE_ERRORS.inc()
         raise StoreUnavailable("the database did not answer") from error
     except DBAPIError as error:
         if error.connection_invalidated:
+            DATABASE_ERRORS.inc()
             raise StoreUnavailable("the connection to the database was lost") from error
         raise

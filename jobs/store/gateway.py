@@ -13,6 +13,7 @@ from jobs.lanes import lane_of
 from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, record, send_in
 from jobs.store.database import now, upsert
+from jobs.store.endpoints import ensure_of_jobs
 from jobs.store.quota import Quotas, admit, hold, stored
 from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
 from jobs.store.tables import events, idempotency, jobs, outputs, removals
@@ -44,6 +45,8 @@ def submit(
             return one(connection, tenant, earlier), False
     images = pictures(request)
     admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
+    if request.webhook is not None:
+        ensure_of_jobs(connection, tenant)
     row = connection.execute(insert(jobs).values(_new(tenant, job_id, request, body)).returning(jobs)).one()
     hold(connection, tenant, job_id, images)
     record(connection, [row])
@@ -61,6 +64,7 @@ def _new(tenant: str, job_id: str, request: JobRequest, body: str) -> dict[str, 
         "payload_version": PAYLOAD_VERSION,
         "request": body,
         "metadata": request.metadata,
+        "webhook": request.webhook and request.webhook.model_dump(mode="json"),
         "status": Status.QUEUED,
         "seq": 1,
         "cancel_requested": False,

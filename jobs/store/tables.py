@@ -38,6 +38,8 @@ _RUNNING = text("status = 'running'")
 _UNSWEPT = text("NOT swept AND finished_at IS NOT NULL")
 _THERE = text("NOT gone")
 _TO_REMOVE = text("gone AND key IS NOT NULL")
+_PENDING = text("status = 'pending'")
+_ENDED = text("finished_at IS NOT NULL")
 
 
 def document() -> TypeEngine[Any]:
@@ -85,6 +87,8 @@ jobs = Table(
     Column("sent_at", Double, nullable=False),
     Column("next_send_at", Double, nullable=False),
     Column("swept", Boolean, nullable=False),
+    # Whom to tell: {url, events}.
+    Column("webhook", document()),
     Index("ix_jobs_id", "id", unique=True),
     Index("ix_jobs_tenant_created_at_id", "tenant", "created_at", "id"),
     # Few rows at any time, so these stay small however long the history.
@@ -246,4 +250,65 @@ turns = Table(
     metadata,
     Column("tenant", String, primary_key=True),
     Column("served_at", Double, nullable=False),  # when a worker last took a job of the tenant
+)
+
+# Where a tenant wants its webhooks. The row `jobs` (no URL) signs those that a job names for itself.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("url", String),
+    Column("events", document(), nullable=False),
+    Column("description", String, nullable=False),
+    Column("salt", String, nullable=False),  # of the signing secret
+    Column("previous_salt", String),
+    Column("previous_until", Double),
+    Column("failing_since", Double),
+    Column("disabled_at", Double),
+    Column("disabled_reason", String),  # owner, gone, failing
+    Column("created_at", Double, nullable=False),
+)
+
+# The outbox and its history: one row for each event and receiver, written with the change that it tells of.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("webhook_id", String, nullable=False),
+    Column("url", String),  # of the job's own webhook; otherwise where the endpoint is by then
+    Column("event_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("job_id", String),
+    Column("seq", Integer),  # of the job, when it happened
+    Column("body", document(), nullable=False),
+    Column("happened_at", Double, nullable=False),
+    # `fence` grows with every attempt and never falls; a dispatcher has a row while `next_at` is ahead.
+    Column("status", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("error", String),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    ForeignKeyConstraint(["tenant", "webhook_id"], ["webhooks.tenant", "webhooks.id"], ondelete="CASCADE"),
+    Index("ix_deliveries_tenant_webhook_id_created_at_id", "tenant", "webhook_id", "created_at", "id"),
+    Index("ix_deliveries_pending", "next_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index("ix_deliveries_ended", "finished_at", sqlite_where=_ENDED, postgresql_where=_ENDED),
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("delivery_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),  # the fence
+    Column("at", Double, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("status", Integer),
+    Column("error", String),
+    ForeignKeyConstraint(
+        ["tenant", "delivery_id"], ["deliveries.tenant", "deliveries.id"], ondelete="CASCADE"
+    ),
 )

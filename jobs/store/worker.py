@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from jobs.schemas import JobError, Progress, Status
+from jobs.store import outbox
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
 from jobs.store.database import now
 from jobs.store.library import put_model
@@ -194,12 +195,15 @@ def finish(
     if published:
         values["expires_at"] = now() + limits.artifact_ttl_s
     made = sum(output.role in PICTURES for output in published)
-    if not change(connection, held(claim), made=made, **values):
+    changed = change(connection, held(claim), made=made, **values)
+    if not changed:
         return False
     if published:
         rows = [_output(claim, place, output, limits) for place, output in enumerate(published)]
         connection.execute(insert(outputs).values(rows))
         stored(connection, {claim.row.tenant: sum(output.size_bytes for output in published)})
+        told = [outbox.Happening(changed[0], "output", {"output": output.name}) for output in published]
+        outbox.write(connection, told)
     if model is not None:
         put_model(connection, claim.row.tenant, model)
     return True
