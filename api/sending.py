@@ -9,6 +9,7 @@ import logging
 import anyio
 from anyio import to_thread
 
+from jobs.metrics import SENDS
 from jobs.queue import JobQueue
 from jobs.store import JobRow
 
@@ -29,6 +30,7 @@ class Sender:
         """Start sending; returns at once. Call it on the event loop."""
         if len(self._tasks) >= MAX_WAITING:
             logger.warning("job %s is left to the reaper: the broker is slow", row.id)
+            SENDS.labels("skipped").inc()
             return
         task = asyncio.create_task(self._send(row))
         self._tasks.add(task)

@@ -14,6 +14,7 @@ import orjson
 import redis
 import redis.asyncio
 
+from jobs.metrics import LIVE_EVENTS
 from jobs.queue import KEY_PREFIX
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,10 @@ class RedisLive:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="live", daemon=True)
                 self._thread.start()
-            self._waiting[job_id, _slot(event)] = event
+            slot = job_id, _slot(event)
+            if slot in self._waiting:
+                LIVE_EVENTS.labels("replaced").inc()
+            self._waiting[slot] = event
             self._changed.notify()
 
     def close(self) -> None:
@@ -72,20 +76,25 @@ class RedisLive:
                 self._send(batch)
             except (redis.RedisError, OSError, TypeError) as error:
                 log.warning("live events are lost: %s", error)
+                LIVE_EVENTS.labels("failed").inc(len(batch))
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, timeout=PAUSE_S)
 
     def _send(self, batch: dict[tuple[str, str], Event]) -> None:
+        sent = 0
         with self._redis.pipeline(transaction=False) as pipe:
             for (job_id, slot), event in batch.items():
                 body = orjson.dumps(event)
                 if len(body) > MAX_EVENT_BYTES:
                     log.warning("an event of %d bytes is not sent", len(body))
+                    LIVE_EVENTS.labels("too_large").inc()
                     continue
                 pipe.hset(_kept(job_id), slot, body)
                 pipe.expire(_kept(job_id), KEPT_S)
                 pipe.publish(_channel(job_id), body)
+                sent += 1
             pipe.execute()
+        LIVE_EVENTS.labels("sent").inc(sent)
 
     async def subscribe(self, job_id: str) -> AsyncIterator[Event]:
         while True:

@@ -16,6 +16,7 @@ from celery import Celery
 from kombu import Queue
 
 from jobs.lanes import LANES
+from jobs.metrics import SENDS
 from jobs.schemas import PAYLOAD_VERSION, Kind
 from jobs.settings import Settings
 
@@ -51,6 +52,11 @@ class CeleryJobQueue:
         self._free = threading.BoundedSemaphore(SENDERS)
 
     def send(self, job_id: str, kind: str, lane: str) -> bool:
+        taken = self._try(job_id, kind, lane)
+        SENDS.labels("sent" if taken else "failed").inc()
+        return taken
+
+    def _try(self, job_id: str, kind: str, lane: str) -> bool:
         if not self._free.acquire(timeout=SEND_S / 2):
             log.warning("job %s is not sent: the broker is slow", job_id)
             return False

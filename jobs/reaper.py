@@ -8,15 +8,26 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Histogram
 
 from jobs.blobs import BlobStore, open_blobs
 from jobs.errors import Transient
+from jobs.liveness import Liveness, Loop
+from jobs.metrics import LONG_S, REGISTRY
+from jobs.operations import Operations, serve
 from jobs.queue import JobQueue, open_queue
 from jobs.settings import Settings, settings
 from jobs.store import JobStore, open_store
 
 log = logging.getLogger(__name__)
+
+ACTIONS = Counter("ganserve_reaper_actions", "What was done.", ("action",), registry=REGISTRY)
+FAILURES = Counter(
+    "ganserve_reaper_failures", "Parts of a round that failed.", ("action",), registry=REGISTRY
+)
+TICK_SECONDS = Histogram("ganserve_reaper_tick_seconds", "One round.", buckets=LONG_S, registry=REGISTRY)
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Reaper:
     store: JobStore
     queue: JobQueue
     blobs: BlobStore
+    loop: Loop = field(default_factory=Loop)
 
     def tick(self) -> dict[str, int]:
         """Everything once; returns what was done, by name. A part that fails does not keep the others."""
@@ -38,10 +50,25 @@ class Reaper:
             "jobs_swept": self.sweep_leftovers,
             "keys_forgotten": self.store.forget_idempotency,
         }
-        done = {name: _attempt(name, part) for name, part in parts.items()}
+        with TICK_SECONDS.time():
+            done = {name: self._attempt(name, part) for name, part in parts.items()}
         if any(done.values()):
             log.info("reaped %s", {name: count for name, count in done.items() if count})
         return done
+
+    def _attempt(self, name: str, part: Callable[[], int]) -> int:
+        self.loop.tick()
+        try:
+            count = part()
+        except Exception as error:  # the edge of the loop
+            FAILURES.labels(name).inc()
+            if isinstance(error, Transient):
+                log.warning("%s: %s; next time", name, error)
+            else:
+                log.exception("%s failed", name)
+            return 0
+        ACTIONS.labels(name).inc(count)
+        return count
 
     def send_due(self) -> int:
         """Send waiting jobs (again); stops at the first that the broker does not take."""
@@ -86,18 +113,8 @@ class Reaper:
             stop.wait(every_s)
 
 
-def _attempt(name: str, part: Callable[[], int]) -> int:
-    try:
-        return part()
-    except Transient as error:
-        log.warning("%s: %s; next time", name, error)
-    except Exception:  # the edge of the loop
-        log.exception("%s failed", name)
-    return 0
-
-
-def open_reaper(settings: Settings) -> Reaper:
-    return Reaper(open_store(settings), open_queue(settings), open_blobs(settings))
+def open_reaper(settings: Settings, loop: Loop) -> Reaper:
+    return Reaper(open_store(settings), open_queue(settings), open_blobs(settings), loop)
 
 
 def main() -> None:
@@ -108,7 +125,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    open_reaper(given).run(given.reaper_s, stop)
+    liveness = Liveness(given.liveness_s)
+    reaper = open_reaper(given, liveness.loop("reaper"))
+    serve(Operations("reaper", liveness), given)
+    reaper.run(given.reaper_s, stop)
 
 
 if __name__ == "__main__":

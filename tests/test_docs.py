@@ -1,11 +1,18 @@
 """The reference pages cannot rot: every setting, field of a job and metric is on its page, and no other."""
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import jobs.reaper  # noqa: F401 (registers its metrics)
+import workers.metrics  # noqa: F401
+from api.metrics import Metrics
 from jobs import schemas
+from jobs.lanes import LANES
+from jobs.metrics import REGISTRY, Process
 from jobs.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -52,17 +59,54 @@ def test_every_field_around_the_input_is_documented():
     assert set(schemas.GenerateRequest.model_fields) <= set(re.findall(r"`([a-z0-9_]+)`", envelope))
 
 
-def test_every_metric_is_documented_and_no_other():
-    sources = (ROOT / "api" / "metrics.py", ROOT / "workers" / "metrics.py")
-    kinds = r"(Counter|Gauge|Histogram|GaugeMetricFamily)\(\s*\"(ganserve_[a-z_]+)\""
-    declared = {
-        name.removesuffix("_total") + ("_total" if kind == "Counter" else "")
-        for source in sources
-        for kind, name in re.findall(kinds, source.read_text())
-    }
-    documented = set(re.findall(r"^\| `(ganserve_[a-z_]+)`", page("metrics.md"), flags=re.MULTILINE))
+def exported(collectors: Iterable[Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name, as it is scraped: type and labels."""
+    found = {}
+    for family, labels in families(collectors):
+        suffix = "_total" if family.type == "counter" else ""
+        found[family.name + suffix] = family.type, tuple(labels)
+    return found
 
-    assert documented == declared
+
+def families(collectors: Iterable[Any]) -> Iterator[tuple[Any, Iterable[str]]]:
+    for collector in collectors:
+        for family in collector.collect():
+            yield family, getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+
+
+def documented_metrics() -> dict[str, tuple[str, tuple[str, ...]]]:
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| (.*?) \|", page("metrics.md"), re.MULTILINE
+    )
+    return {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+class AnyQueue:
+    """One job in every lane."""
+
+    def depths(self) -> dict[str, int]:
+        return dict.fromkeys(LANES, 1)
+
+    def oldest_queued_s(self) -> float:
+        return 1.0
+
+    def running(self) -> int:
+        return 1
+
+
+def test_every_metric_is_documented_with_its_type_and_labels_and_no_other():
+    registries = (REGISTRY, Metrics(AnyQueue()).registry)
+    collectors = [Process("worker"), *(c for r in registries for c in r._collector_to_names)]
+
+    assert documented_metrics() == exported(collectors)
+
+
+def test_every_label_of_a_metric_is_explained():
+    labels = {label for _, labels in documented_metrics().values() for label in labels}
+    explained = section(page("metrics.md"), "Values of labels")
+
+    named = set(re.findall(r"^\| `(\w+)`", explained, re.MULTILINE))
+    assert labels - named == {"version", "code", "status"}  # what they hold is said elsewhere
 
 
 def test_the_readme_shows_pictures_and_pages_that_exist():

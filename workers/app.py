@@ -13,18 +13,19 @@ from typing import Any
 
 import torch
 from celery import Celery, signals
-from prometheus_client import start_http_server
 
 from jobs.blobs import BlobStore, open_blobs
 from jobs.blobs.s3 import S3BlobStore
 from jobs.errors import Transient
 from jobs.live import RedisLive
+from jobs.liveness import Liveness
+from jobs.operations import Operations, serve
 from jobs.queue import make_celery
 from jobs.settings import settings
 from jobs.store import open_store
 from workers.context import Context
 from workers.engine import Engine, Tick
-from workers.metrics import ENGINE_ROWS, ENGINE_SECONDS
+from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
 from workers.models import Models
 from workers.watchdog import Watchdog
 
@@ -53,9 +54,12 @@ def context() -> Context:
 
 
 def _count(tick: Tick) -> None:
-    ENGINE_SECONDS.labels(tick.work).inc(tick.seconds)
+    STEP_SECONDS.labels(tick.work).observe(tick.seconds)
+    BATCH_ROWS.labels(tick.work).observe(tick.rows)
     ENGINE_ROWS.labels(tick.work, "wanted").inc(tick.rows)
     ENGINE_ROWS.labels(tick.work, "padding").inc(tick.size - tick.rows)
+    for wait_s in tick.waits_s:
+        WAIT_SECONDS.labels(tick.work).observe(wait_s)
 
 
 def _device(name: str) -> str:
@@ -73,12 +77,15 @@ def _set_up_logs(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _start(**_: Any) -> None:
+def _start(sender: Any, **_: Any) -> None:
+    engine = context().engine
+    SLOTS.set(sender.pool.num_processes)
+    for work in ("forward", "optimise"):
+        WAITING.labels(work).set_function(lambda work=work: engine.waiting()[work])
     watchdog = Watchdog(context().engine, context().settings.stall_s)
     watchdog.start()
     _probe(context().blobs)
-    if settings().worker_metrics_port:
-        start_http_server(settings().worker_metrics_port)
+    serve(Operations("worker", Liveness(settings().liveness_s)), settings())
 
 
 def _probe(blobs: BlobStore) -> None:
@@ -90,6 +97,7 @@ def _probe(blobs: BlobStore) -> None:
 
 @signals.worker_shutting_down.connect
 def _drain(**_: Any) -> None:
+    DRAINING.set(1)
     context().drain.set()
 
 

@@ -15,6 +15,7 @@ a second by rows in a block: 1: 266, 2: 377,
 4: 547, 8: 673, 16: 761, 32: 640.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -42,6 +43,8 @@ class Answer(Future[Tensor | dict[str, Tensor]]):
     """What the op returns, for all rows of the request, on the CPU."""
 
     device_s: float = 0.0  # this request's share of device time
+    units: int = 0  # of device work that rows of this request were in
+    unit_rows: int = 0  # of those units: its own rows and the others'
 
 
 @dataclass(eq=False)
@@ -49,6 +52,7 @@ class Request:
     inputs: Tensors
     answer: Answer
     rows: int
+    asked_at: float = field(default_factory=time.perf_counter)
     taken: int = 0  # rows that are in a block, or were
     parts: list[dict[str, Tensor]] = field(default_factory=list)  # results so far, in order
 
@@ -95,6 +99,9 @@ class ForwardQueue:
 
     def add(self, kind: Kind, request: Request) -> None:
         self._kinds.setdefault(kind, deque()).append(request)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kinds.values()))
 
     def next_kind(self) -> Kind:
         return next(iter(self._kinds))

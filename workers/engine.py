@@ -49,6 +49,7 @@ class Tick:
     rows: int  # wanted
     size: int  # computed, with padding
     seconds: float
+    waits_s: tuple[float, ...] = ()  # how long requests waited whose first unit this is
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Engine:
         self._changed = threading.Condition()  # guards the queue, the arrivals and the two flags
         self._draining = self._closing = False
         self._burst = 0
+        self._waits_s: list[float] = []  # of optimisations that have not taken a step yet
         self.busy = False  # a unit of work is under way
         self.last_tick = time.monotonic()  # when a unit began or ended, or the idle engine looked around
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
@@ -193,6 +195,11 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def waiting(self) -> dict[str, int]:
+        """Requests and optimisations that are not done, by the kind of work."""
+        with self._changed:
+            return {"forward": len(self._queue), "optimise": len(self._arrivals) + len(self._pool)}
+
     # --- the thread --------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
@@ -227,13 +234,15 @@ class Engine:
     def _admit(self) -> None:
         with self._changed:
             ticket = self._arrivals.popleft()
+        self._waits_s.append(time.perf_counter() - ticket.asked_at)
         self._pool.admit(ticket)
 
     def _step(self) -> None:
         began = time.perf_counter()
         rows = self._pool.step()
         if rows:
-            self._observe(Tick("optimise", rows, rows, time.perf_counter() - began))
+            waits_s, self._waits_s = tuple(self._waits_s), []
+            self._observe(Tick("optimise", rows, rows, time.perf_counter() - began, waits_s))
 
     def _forward(self) -> None:
         began = time.perf_counter()
@@ -242,17 +251,20 @@ class Engine:
             pieces = self._queue.take(kind, self._blocks.rows(kind))
         if not pieces:
             return
+        waits_s = tuple(began - request.asked_at for request, first, _ in pieces if first == 0)
         try:
             result = self._within_memory(kind, gathered(pieces))
             rows, seconds = len(next(iter(result.values()))), time.perf_counter() - began
             for request, part in handed_out(pieces, result):
                 request.answer.device_s += seconds * len(next(iter(part.values()))) / rows
+                request.answer.units += 1
+                request.answer.unit_rows += rows
                 request.take_in(part)
         except Exception as error:
             self._fail([request for request, _, _ in pieces], error)
             return
         size = self._blocks.size(kind)
-        self._observe(Tick("forward", rows, -(-rows // size) * size, seconds))
+        self._observe(Tick("forward", rows, -(-rows // size) * size, seconds, waits_s))
 
     def _within_memory(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
         """Run; out of memory, once more in blocks of half the size."""

@@ -15,6 +15,7 @@ from typing import Self
 
 from jobs.schemas import Progress
 from jobs.store import Beat, Claim, JobStore
+from workers.metrics import LEASE_RENEWALS
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,11 @@ class Heartbeat:
                     advanced=moved,
                 )
                 self._renewed_at = asked_at
+                LEASE_RENEWALS.labels(self._answer.value).inc()
             except Exception:  # the edge of this thread; the clock decides when it has gone on for too long
                 logger.warning("job %s: heartbeat failed", self._claim.job_id, exc_info=True)
                 self._moved |= moved
+                LEASE_RENEWALS.labels("failed").inc()
 
     def _run(self) -> None:
         tick_s = min(TICK_S, self._period_s)

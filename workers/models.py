@@ -27,6 +27,7 @@ from jobs.blobs import BlobStore, fetch
 from jobs.errors import NotFound, UnknownModel
 from jobs.settings import Settings
 from jobs.store import JobStore, ModelRow
+from workers.metrics import LOAD_SECONDS, MODELS_LOADED
 
 CAPACITY = 4  # models kept in memory
 LENDER = "portraits"  # the shipped model whose feature network serves colour models that have none
@@ -103,6 +104,7 @@ class Models:
             self._loaded.move_to_end(folder)
             return model
 
+    @LOAD_SECONDS.time()
     def _load(self, folder: Path, sha256: str) -> LoadedModel:
         generator, card = load_model(folder)
         model = LoadedModel(
@@ -119,6 +121,7 @@ class Models:
             self._loaded.move_to_end(folder)
             while len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)
+            MODELS_LOADED.set(len(self._loaded))
         return model
 
     def _perceptual(self, folder: Path, card: Card) -> PerceptualDistance | None:

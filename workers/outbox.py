@@ -15,7 +15,7 @@ from typing import Any
 from jobs.blobs import BlobStore
 from jobs.errors import Transient
 from jobs.store import OutputRow
-from workers.metrics import ARTIFACT_BYTES, UPLOAD_RETRIES
+from workers.metrics import ARTIFACT_BYTES, ENCODE_SECONDS, UPLOAD_RETRIES, UPLOAD_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,11 @@ class Outbox:
 
         def send() -> OutputRow:
             try:
-                body = encode()
+                with ENCODE_SECONDS.time():
+                    body = encode()
                 key = self._key(name)
-                self._upload(key, body, media_type)
+                with UPLOAD_SECONDS.time():
+                    self._upload(key, body, media_type)
             finally:
                 self._room.release()
             sha256 = hashlib.sha256(body).hexdigest()

@@ -26,7 +26,10 @@ class Ticket:
     saved: Tensors | None = None
     course: Course | None = None  # from the moment that the engine has looked at it
     error: Exception | None = None
+    asked_at: float = field(default_factory=time.perf_counter)
     device_s: float = 0.0
+    units: int = 0  # steps that samples of this ticket took part in
+    unit_rows: int = 0  # of those steps: its own samples and the others'
     withdrawn: bool = False  # the job has lost interest
     ended: bool = False
     version: int = 0  # grows with every change
@@ -75,6 +78,10 @@ class Pool:
     def __bool__(self) -> bool:
         return bool(self._stacks)
 
+    def __len__(self) -> int:
+        """Tickets that have samples here."""
+        return len({id(ticket) for stack in list(self._stacks) for ticket in stack.tickets()})
+
     def admit(self, ticket: Ticket) -> None:
         """Work out where the ticket's samples stand, and stack them with their like."""
         if ticket.withdrawn:
@@ -117,6 +124,9 @@ class Pool:
     def _take_in(self, stack: Stack, step: Step, seconds_each: float) -> None:
         """Tell the jobs, and let go of the samples that are done."""
         tickets = stack.tickets()
+        for ticket in tickets:
+            ticket.units += 1
+            ticket.unit_rows += len(stack.rows)
         for row, (ticket, i) in enumerate(stack.rows):
             assert ticket.course is not None
             ticket.course.record(i, step, row)

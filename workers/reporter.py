@@ -19,6 +19,7 @@ from jobs.live import LiveEvents
 from jobs.schemas import Progress
 from jobs.store import Beat
 from workers.heartbeat import Heartbeat
+from workers.metrics import CHECKPOINT_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +115,14 @@ class Reporter:
 
     def checkpoint(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Keep the state of the work after `step` steps, for whoever goes on with it. Storage may be away."""
+        began, outcome = self._clock(), "stored"
         try:
             self._heartbeat.checkpoint(self._save(step, tensors))
         except Transient:
+            outcome = "failed"
             logger.warning("job %s: no checkpoint at step %d", self._job_id, step, exc_info=True)
         self._saved_at = self._clock()
+        CHECKPOINT_SECONDS.labels(outcome).observe(self._saved_at - began)
 
     def wait(self, future: Future[T]) -> T:
         """The result of `future`, or a `Stop` while it is waited for."""

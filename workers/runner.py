@@ -34,7 +34,16 @@ from workers.context import Context
 from workers.encode import MEDIA_TYPES
 from workers.heartbeat import Heartbeat
 from workers.job import Result, RunningJob, Work
-from workers.metrics import DEVICE_SECONDS, JOB_SECONDS, JOBS_RUNNING, LEASES_LOST, QUEUE_SECONDS
+from workers.metrics import (
+    CLAIMS,
+    DEVICE_SECONDS,
+    JOB_SECONDS,
+    JOBS_RUNNING,
+    LEASES_LOST,
+    LOSSES,
+    QUEUE_SECONDS,
+    RESUMED,
+)
 from workers.outbox import Outbox
 from workers.reporter import Canceled, Draining, LeaseLost, Reporter, TimedOut
 
@@ -56,9 +65,7 @@ class Outcome(StrEnum):
 
 def run_job(job_id: str, work: Work, context: Context) -> Outcome:
     """Run `work` for the job if it can be claimed, and record how it ended."""
-    if context.drain.is_set():  # the row stays queued, and the reaper sends it to another worker
-        return Outcome.SKIPPED
-    claim = context.store.claim(job_id, context.worker, payload_version=PAYLOAD_VERSION)
+    claim = _claim(job_id, context)
     if claim is None:
         return Outcome.SKIPPED
     row, settings = claim.row, context.settings
@@ -80,6 +87,26 @@ def run_job(job_id: str, work: Work, context: Context) -> Outcome:
     JOB_SECONDS.labels(row.kind, outcome).observe(time.monotonic() - began)
     logger.info("job %s, %s, attempt %d: %s", job_id, row.kind, row.attempts, outcome)
     return outcome
+
+
+def _claim(job_id: str, context: Context) -> Claim | None:
+    if context.drain.is_set():  # the row stays queued, and the reaper sends it to another worker
+        CLAIMS.labels("draining").inc()
+        return None
+    try:
+        claim = context.store.claim(job_id, context.worker, payload_version=PAYLOAD_VERSION)
+    except StoreUnavailable:
+        CLAIMS.labels("failed").inc()
+        raise
+    if claim is None:
+        CLAIMS.labels("none").inc()
+        return None
+    CLAIMS.labels("claimed").inc()
+    if claim.row.losses:
+        LOSSES.labels(claim.row.kind).inc()
+    if claim.checkpoint_key is not None:
+        RESUMED.labels(claim.row.kind).inc()
+    return claim
 
 
 @dataclass

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from jobs.blobs import CHUNK, check_key
 from jobs.errors import BlobsUnavailable, Conflict, Forbidden, NotFound
+from jobs.metrics import timed_blobs
 
 
 class DirectoryBlobStore:
@@ -33,6 +34,7 @@ class DirectoryBlobStore:
     def _place(self, key: str) -> Path:
         return self.root / check_key(key)
 
+    @timed_blobs("write")
     def write(self, key: str, data: bytes | Path, *, media_type: str, exclusive: bool = False) -> str:
         place = self._place(key)
         draft = place.parent / f".{secrets.token_hex(8)}"  # no key has such a name
@@ -49,18 +51,22 @@ class DirectoryBlobStore:
             draft.unlink(missing_ok=True)
         return sha256
 
+    @timed_blobs("read")
     def read(self, key: str) -> bytes:
         return self.path(key).read_bytes()
 
+    @timed_blobs("stream")
     def stream(self, key: str) -> Iterator[bytes]:
         return _pieces(self.path(key))
 
     def exists(self, key: str) -> bool:
         return self._place(key).is_file()
 
+    @timed_blobs("size")
     def size(self, key: str) -> int:
         return self.path(key).stat().st_size
 
+    @timed_blobs("list")
     def list(self, prefix: str) -> Iterator[str]:
         folder = self.root / check_key(prefix.rstrip("/"))
         for parent, _, names in os.walk(folder):
@@ -68,6 +74,7 @@ class DirectoryBlobStore:
                 if not name.startswith("."):
                     yield (Path(parent) / name).relative_to(self.root).as_posix()
 
+    @timed_blobs("delete")
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             place = self._place(key)

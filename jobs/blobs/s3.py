@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.blobs import CHUNK, check_key
 from jobs.errors import BlobsUnavailable, Conflict, NotFound
+from jobs.metrics import timed_blobs
 from jobs.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class S3BlobStore:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
 
+    @timed_blobs("write")
     def write(self, key: str, data: bytes | Path, *, media_type: str, exclusive: bool = False) -> str:
         sha256 = _sha256(data)
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if exclusive else {}
@@ -58,9 +60,11 @@ class S3BlobStore:
         if self._s3.head_object(**self._at(key))["Metadata"].get("sha256") != sha256:
             raise Conflict(f"{key} is written already", code="blob_exists")
 
+    @timed_blobs("read")
     def read(self, key: str) -> bytes:
         return b"".join(self.stream(key))
 
+    @timed_blobs("stream")
     def stream(self, key: str) -> Iterator[bytes]:
         with _errors(key):
             yield from self._s3.get_object(**self._at(key))["Body"].iter_chunks(CHUNK)
@@ -72,10 +76,12 @@ class S3BlobStore:
             return False
         return True
 
+    @timed_blobs("size")
     def size(self, key: str) -> int:
         with _errors(key):
             return self._s3.head_object(**self._at(key))["ContentLength"]
 
+    @timed_blobs("list")
     def list(self, prefix: str) -> Iterator[str]:
         start = self._prefix + check_key(prefix.rstrip("/")) + "/"
         with _errors(prefix):
@@ -83,6 +89,7 @@ class S3BlobStore:
                 for found in page.get("Contents", ()):
                     yield found["Key"].removeprefix(self._prefix)
 
+    @timed_blobs("delete")
     def delete(self, keys: Iterable[str]) -> None:
         left = iter(keys)
         while some := list(islice(left, 1000)):  # the protocol's limit

@@ -1,10 +1,13 @@
 import json
 import re
+import threading
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -16,7 +19,7 @@ from jobs.queue import MemoryJobQueue
 from jobs.settings import Settings
 from jobs.store import JobStore
 
-from .conftest import Worker, submit
+from .conftest import BASE, Worker, submit
 from .test_bad_input import assert_problem
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +39,6 @@ def test_readiness_names_every_check(client: TestClient) -> None:
     ("part", "method", "name"),
     [
         (JobStore, "ping", "database"),
-        (MemoryJobQueue, "ping", "broker"),
         (DirectoryBlobStore, "ping", "blobs"),
         (Catalog, "list", "catalog"),
     ],
@@ -52,6 +54,35 @@ def test_readiness_is_503_when_a_part_fails(
     assert_problem(reply, 503, "unavailable")
     assert name in reply.json()["detail"]
     assert int(reply.headers["retry-after"]) > 0
+
+
+def test_without_the_broker_jobs_are_accepted_and_readiness_says_degraded(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(MemoryJobQueue, "ping", fail)
+    reply = client.get("/readyz")
+    assert reply.status_code == 200
+    assert reply.json()["status"] == "degraded" and reply.json()["checks"]["broker"] == "failed"
+    submit(client)
+
+
+def test_a_part_that_hangs_is_no_answer_after_two_seconds_and_is_not_asked_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = [], threading.Event()
+
+    def hang(*_: Any) -> None:
+        asked.append(1)
+        answer.wait(30)
+
+    monkeypatch.setattr(DirectoryBlobStore, "ping", hang)
+    for _ in range(2):
+        assert client.get("/readyz").status_code == 503
+    assert len(asked) == 1
+    answer.set()
 
 
 def sample(client: TestClient, name: str, **labels: str) -> float:
@@ -73,6 +104,33 @@ def test_metrics_count_requests_by_route_and_never_by_path(client: TestClient) -
     assert sample(client, "ganserve_http_request_seconds_count", **labels) == 3
     assert sample(client, "ganserve_http_request_seconds_count", method="other", route="unmatched") == 1
     assert "nope" not in client.get("/metrics").text
+
+
+def test_problems_are_counted_by_their_code(client: TestClient) -> None:
+    client.get("/v1/jobs/nope")
+    client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
+    assert sample(client, "ganserve_http_problems_total", code="not_found") == 1
+    assert sample(client, "ganserve_http_problems_total", code="malformed_json") == 1
+
+
+def test_where_operations_have_a_port_of_their_own_callers_see_no_metrics(
+    make_app: Callable[..., FastAPI], settings: Settings
+) -> None:
+    app = make_app()
+    app.state.settings = settings.model_copy(update={"metrics_port": 9})
+    with TestClient(app, base_url=BASE) as client:
+        assert_problem(client.get("/metrics"), 404, "not_found")
+        assert b"ganserve_queue_jobs" in app.state.operations.answer("/metrics")[2]
+        assert app.state.operations.answer("/healthz")[0] == 200
+
+
+def test_a_blocked_event_loop_is_not_live(make_app: Callable[..., FastAPI], settings: Settings) -> None:
+    app = make_app()
+    with TestClient(app, base_url=BASE) as client:
+        client.get("/healthz")
+        assert list(app.state.liveness.ages_s()) == ["gateway"]
+        app.state.liveness.limit_s = -1
+        assert app.state.operations.answer("/healthz")[0] == 503
 
 
 def test_metrics_show_the_queue(client: TestClient, worker: Worker) -> None:
