@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
+from structlog.contextvars import bind_contextvars
 
 from api import openapi
 from api.body import no_body
@@ -30,6 +31,7 @@ from api.deps import (
 )
 from api.problems import invalid
 from api.watch import until_changed
+from jobs import tracing
 from jobs.schemas import JobPage, JobView, Kind, MetadataKey, MetadataValue, Status
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(produces("application/json"))])
@@ -83,6 +85,7 @@ async def submit_job(
     With an `Idempotency-Key`, the same request within 24 h gives the same job, and another one 422.
     """
     row, created = await run_in_threadpool(desk.submit, tenant, body, key)
+    bind_contextvars(job=row.id)
     if created:
         sender.send(row)
     waited = wait_s and not row.terminal and not streams.full
@@ -183,7 +186,7 @@ async def retry_job(
     job_id: JobIdInPath, tenant: Tenant, store: Store, sender: Send, views: Shown
 ) -> Response:
     """Queue a failed, canceled or expired job again, from its start; 409 for any other."""
-    row = await run_in_threadpool(store.retry, tenant, job_id)
+    row = await run_in_threadpool(store.retry, tenant, job_id, traceparent=tracing.traceparent())
     sender.send(row)
     view = await run_in_threadpool(views.job, row)
     return _json(view, 202, {"Location": views.location(row.id)})

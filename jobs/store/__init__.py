@@ -88,12 +88,14 @@ class JobStore:
         idempotency_key: str | None = None,
         body_hash: str | None = None,
         max_queued: int | None = None,
+        traceparent: str | None = None,
     ) -> tuple[JobRow, bool]:
         """Accept a job: (row, True), or (the earlier row, False) for an `idempotency_key` of the last 24 h.
 
         Parallel submits with one key wait for the first, then replay it. `body_hash` identifies the body
         for that; left out, it is that of the request. Raises IdempotencyKeyReused; QueueFull when
-        `max_queued` jobs of the tenant wait; QuotaExceeded and LimitExceeded.
+        `max_queued` jobs of the tenant wait; QuotaExceeded and LimitExceeded. `traceparent`: see
+        `JobRow.traceparent`.
         """
         with self.database.write() as connection:
             row, created = gateway.submit(
@@ -104,6 +106,7 @@ class JobStore:
                 body_hash=body_hash,
                 max_queued=max_queued,
                 quotas=self.quotas,
+                traceparent=traceparent,
             )
             return gateway.with_outputs(connection, [row])[0], created
 
@@ -151,10 +154,10 @@ class JobStore:
         with self.database.write() as connection:
             return gateway.with_outputs(connection, [gateway.cancel(connection, tenant, job_id)])[0]
 
-    def retry(self, tenant: str, job_id: str) -> JobRow:
+    def retry(self, tenant: str, job_id: str, *, traceparent: str | None = None) -> JobRow:
         """Queue a failed, canceled or expired job again; the caller sends it. Conflict, QuotaExceeded."""
         with self.database.write() as connection:
-            row = gateway.retry(connection, tenant, job_id, quotas=self.quotas)
+            row = gateway.retry(connection, tenant, job_id, quotas=self.quotas, traceparent=traceparent)
             return gateway.with_outputs(connection, [row])[0]
 
     def delete(self, tenant: str, job_id: str) -> Sequence[str]:

@@ -34,6 +34,7 @@ def submit(
     body_hash: str | None,
     max_queued: int | None,
     quotas: Quotas,
+    traceparent: str | None,
 ) -> tuple[Row[Any], bool]:
     """The new job and True, or the job that `idempotency_key` made before and False."""
     body = request.model_dump_json(by_alias=True)
@@ -47,7 +48,8 @@ def submit(
     admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
     if request.webhook is not None:
         ensure_of_jobs(connection, tenant)
-    row = connection.execute(insert(jobs).values(_new(tenant, job_id, request, body)).returning(jobs)).one()
+    values = _new(tenant, job_id, request, body) | {"traceparent": traceparent}
+    row = connection.execute(insert(jobs).values(values).returning(jobs)).one()
     hold(connection, tenant, job_id, images)
     record(connection, [row])
     return row, True
@@ -191,7 +193,9 @@ def cancel(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
     raise Conflict(f"the job has {row.status} already", code="already_finished")
 
 
-def retry(connection: Connection, tenant: str, job_id: str, *, quotas: Quotas) -> Row[Any]:
+def retry(
+    connection: Connection, tenant: str, job_id: str, *, quotas: Quotas, traceparent: str | None
+) -> Row[Any]:
     """A new series of attempts of a failed, canceled or expired job, from its start."""
     before = one(connection, tenant, job_id)
     if before.status not in _UNSUCCESSFUL:
@@ -212,6 +216,7 @@ def retry(connection: Connection, tenant: str, job_id: str, *, quotas: Quotas) -
         queued_at=now(),
         deadline_at=None if request.deadline_s is None else now() + request.deadline_s,
         swept=False,
+        traceparent=traceparent,
         **fresh,
         **send_in(FIRST_SEND_S),
     )

@@ -66,6 +66,8 @@ class JobRow:
     deadline_at: float | None
     expires_at: float | None
     outputs: tuple[OutputRow, ...] = ()
+    traceparent: str | None = None
+    """Where the submit was in its trace; workers and the dispatcher go on from there."""
 
     @cached_property
     def request(self) -> GenerateRequest | InvertRequest | EditRequest | ImportRequest:
@@ -166,7 +168,8 @@ def job_prefix(tenant: str, job_id: str) -> str:
 
 _PLAIN = (
     "tenant id kind model lane payload_version metadata seq cancel_requested result fence attempts losses "
-    "worker lease_until checkpoint_key created_at queued_at started_at finished_at deadline_at expires_at"
+    "worker lease_until checkpoint_key created_at queued_at started_at finished_at deadline_at expires_at "
+    "traceparent"
 ).split()
 
 

@@ -89,6 +89,7 @@ jobs = Table(
     Column("swept", Boolean, nullable=False),
     # Whom to tell: {url, events}.
     Column("webhook", document()),
+    Column("traceparent", String),  # the submit's place in its trace, as the W3C writes it
     Index("ix_jobs_id", "id", unique=True),
     Index("ix_jobs_tenant_created_at_id", "tenant", "created_at", "id"),
     # Few rows at any time, so these stay small however long the history.
