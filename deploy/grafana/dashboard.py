@@ -138,6 +138,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("One step", "s", quantiles("ganserve_engine_step_seconds", "work")),
             Panel("Wait for the engine", "s", quantiles("ganserve_engine_wait_seconds", "work")),
             Panel(
+                "In the engine",
+                "short",
+                (("{{work}}", "sum by (work) (ganserve_engine_waiting)"),),
+                stacked=True,
+            ),
+            Panel(
                 "Engine busy",
                 "percentunit",
                 (("{{instance}}", "sum by (instance) (rate(ganserve_engine_step_seconds_sum[rate]))"),),
@@ -280,11 +286,20 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ),
                 ),
             ),
+            Panel("Reaper's round", "s", quantiles("ganserve_reaper_tick_seconds")),
             Panel(
-                "Live events",
+                "Given up or dropped",
                 "cps",
-                (("{{outcome}}", "sum by (outcome) (rate(ganserve_live_events_total[rate]))"),),
-                note="What is not `sent` was dropped; callers then see less, never wrong things.",
+                (
+                    (
+                        "live events {{outcome}}",
+                        'sum by (outcome) (rate(ganserve_live_events_total{outcome!="sent"}[rate]))',
+                    ),
+                    ("spans", "sum(rate(ganserve_spans_dropped_total[rate]))"),
+                    ("rate limits not asked", "sum(rate(ganserve_rate_limit_skipped_total[rate]))"),
+                    ("reaper {{action}}", "sum by (action) (rate(ganserve_reaper_failures_total[rate]))"),
+                ),
+                note="Callers see less of a job while it runs, or are limited less; nothing wrong, nothing lost.",
             ),
         ),
     ),
