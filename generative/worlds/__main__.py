@@ -1,71 +1,94 @@
-"""`python -m generative.worlds render`: portraits of the built-in world as PNG files, with their truth."""
+"""`ganserve world`: portraits of the built-in world as files, with the truth about them.
 
-import argparse
-import json
+render   one picture, or an album: pictures, part maps, depth, normals, and a table of factors and captions
+plate    the picture of the world in the docs: portraits, their truth, and one head from all sides
+"""
+
 from pathlib import Path
+from typing import Annotated, Any, get_args
 
-import cv2
-import numpy as np
 import torch
-from rich.progress import track
-from torch import Tensor
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from generative.pixels import to_uint8
-from generative.worlds.portraits import NAMES, PARTS, caption, render, sample
+from generative.worlds import plate as plates
+from generative.worlds.album import SHEET, TABLE, Request, Truth, write_album
+from generative.worlds.png import write_image, write_pixels
+from generative.worlds.portraits import render as render_portraits
 
-BATCH = 32  # portraits rendered at a time
-
-
-def parser() -> argparse.ArgumentParser:
-    outer = argparse.ArgumentParser(prog="ganserve world", description="The built-in world of toy portraits.")
-    commands = outer.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("render", help="write portraits and the truth about them")
-    one.add_argument("--n", type=int, default=1, help="how many portraits")
-    one.add_argument("--seed", type=int, default=0, help="the same seed draws the same people")
-    one.add_argument("--size", type=int, default=64, help="pixels of a side")
-    one.add_argument("--independent", action="store_true", help="draw all factors independently")
-    one.add_argument("--out", type=Path, required=True, help="a .png file for one portrait, else a folder")
-    return outer
+app = typer.Typer(
+    help="The built-in world of toy portraits.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+console = Console()
+Out = Annotated[Path, typer.Option(help="a folder; for one portrait also a .png file")]
 
 
-def main() -> None:
-    arguments = parser().parse_args()
+@app.command()
+def render(
+    out: Out,
+    n: Annotated[int, typer.Option(help="how many heads", min=1)] = 1,
+    size: Annotated[int, typer.Option(help="pixels of a side", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="the same seed and number draw the same people")] = 0,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="draw all factors independently")
+    ] = False,
+    truth: Annotated[str, typer.Option(help="parts,depth,normals, some of them, or none")] = "parts",
+    views: Annotated[int, typer.Option(help="views of each head, from exact cameras", min=1)] = 1,
+    arc: Annotated[float, typer.Option(help="degrees that the views span; 360 is a full turn")] = 120.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one")] = "auto",
+) -> None:
+    """Write portraits, the truth about them, and a table of their factors and captions (parquet)."""
     torch.set_num_threads(1)  # small tensors: more threads only wait for one another
-    rng = torch.Generator().manual_seed(arguments.seed)
-    factors = sample(arguments.n, rng, independent=arguments.independent)
-    if arguments.out.suffix == ".png":
-        if arguments.n != 1:
-            raise SystemExit("a .png file holds one portrait: name a folder for more")
-        write_image(arguments.out, render(factors, arguments.size).image[0])
-    else:
-        write_folder(arguments.out, factors, arguments.size, arguments.seed)
+    values = {"heads": n, "size": size, "seed": seed, "independent": independent, "views": views, "arc": arc}
+    request = _request(values | {"truth": _truth(truth)})
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if out.suffix == ".png":
+        if n * views != 1:
+            raise typer.BadParameter("a .png file holds one portrait: name a folder for more")
+        write_image(out, render_portraits(request.factors().to(device), size).image[0].cpu())
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("rendering", total=n)
+        try:
+            write_album(out, request, device, lambda done: bar.update(task, completed=done))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    console.print(f"{n * views} pictures in {out}, with {TABLE} and {SHEET}")
 
 
-def write_folder(folder: Path, factors: Tensor, size: int, seed: int) -> None:
-    """`00000.png` and `00000_parts.png` (labels) for each portrait, and `truth.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for start in track(range(0, len(factors), BATCH), "Rendering"):
-        picture = render(factors[start : start + BATCH], size, truth=True)
-        assert picture.parts is not None
-        for i, (image, parts) in enumerate(zip(picture.image, picture.parts, strict=True), start):
-            write_image(folder / f"{i:05d}.png", image)
-            _write(folder / f"{i:05d}_parts.png", parts.numpy())
-    people = [
-        {"factors": dict(zip(NAMES, row, strict=True)), "caption": words}
-        for row, words in zip(factors.tolist(), caption(factors, seed), strict=True)
-    ]
-    (folder / "truth.json").write_text(json.dumps({"parts": PARTS, "portraits": people}, indent=1))
+@app.command()
+def plate(
+    out: Annotated[Path, typer.Option(help="a .png file")] = Path("docs/images/world.png"),
+    seed: int = 6,
+) -> None:
+    """Draw the picture of the world in the docs."""
+    torch.set_num_threads(1)
+    write_pixels(out, plates.plate(seed))
+    console.print(f"wrote {out}")
 
 
-def write_image(path: Path, image: Tensor) -> None:
-    """image: (3, H, W) in [-1, 1]."""
-    _write(path, to_uint8(image[None])[0].numpy()[..., ::-1])
+def _truth(words: str) -> tuple[str, ...]:
+    """The kinds of truth of a list with commas, in one order."""
+    chosen = set() if words == "none" else set(words.split(","))
+    if not chosen <= set(get_args(Truth)):
+        raise typer.BadParameter(f"--truth: {words!r} is not none, nor of {','.join(get_args(Truth))}")
+    return tuple(kind for kind in get_args(Truth) if kind in chosen)
 
 
-def _write(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels):
-        raise SystemExit(f"cannot write {path}")
+def _request(values: dict[str, Any]) -> Request:
+    try:
+        return Request.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(f"--{first['loc'][0]}: {first['msg']}") from error
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="ganserve world")

@@ -52,6 +52,24 @@ SHIRT = {
     "dark grey": (74, 76, 88),
     "white": (238, 236, 230),
 }
+PART_COLORS = {
+    "background": (38, 42, 56),
+    "skin": (244, 198, 164),
+    "hair": (122, 84, 148),
+    "left eye": (94, 196, 230),
+    "right eye": (52, 120, 210),
+    "brows": (86, 52, 92),
+    "nose": (250, 164, 116),
+    "mouth": (226, 72, 92),
+    "glasses": (18, 18, 22),
+    "beard": (168, 116, 70),
+    "ears": (236, 150, 150),
+    "neck": (206, 158, 134),
+    "shirt": (72, 166, 140),
+    "hat": (240, 190, 70),
+    "earrings": (255, 240, 120),
+}
+"""What part maps are shown in, by part and in the order of the labels."""
 
 Palette = dict[str, tuple[int, int, int]]
 
