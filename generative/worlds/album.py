@@ -120,12 +120,7 @@ def read_factors(table: pa.Table) -> Tensor:
 def read_cameras(table: pa.Table) -> list[Camera]:
     """The camera of each row."""
     rows = table.select(["camera_yaw", "camera_pitch", "camera_half_height", "camera_target"]).to_pylist()
-    return [
-        Camera(
-            *(row[f"camera_{name}"] for name in ("yaw", "pitch", "half_height")), tuple(row["camera_target"])
-        )
-        for row in rows
-    ]
+    return [Camera(yaw, pitch, half, tuple(target)) for yaw, pitch, half, target in map(dict.values, rows)]
 
 
 def _claim(folder: Path, request: Request) -> None:
