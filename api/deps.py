@@ -6,28 +6,35 @@ longer than most of them.
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from api.auth import ANYONE, Caller, Doorkeeper
 from api.body import json_body
 from api.cursors import Cursors
+from api.edge import SAFE_METHODS
 from api.metrics import Metrics
 from api.pictures import Decoder
 from api.problems import HttpProblem, invalid
 from api.sending import Sender
 from api.submission import Desk
-from api.views import Views
 from api.watch import Streams
+from jobs.access import Scope
 from jobs.blobs import BlobStore
 from jobs.catalog import Catalog
 from jobs.errors import NotFound
 from jobs.live import LiveEvents
-from jobs.settings import DEFAULT_TENANT, Settings
+from jobs.settings import Settings
 from jobs.store import JobStore
+from jobs.views import Views
+from jobs.webhooks.signing import Signer
+from jobs.webhooks.target import Rules
 
 REPEATABLE = ("status",)  # the parameters that may be there twice, meaning either
 MAX_WAIT_S = 60
@@ -51,6 +58,8 @@ Blobs = Annotated[BlobStore, _state("blobs")]
 Live = Annotated[LiveEvents, _state("live")]
 Models = Annotated[Catalog, _state("catalog")]
 Config = Annotated[Settings, _state("settings")]
+Targets = Annotated[Rules, _state("rules")]
+Signs = Annotated[Signer, _state("signer")]
 Measures = Annotated[Metrics, _state("metrics")]
 Shown = Annotated[Views, _state("views")]
 Pages = Annotated[Cursors, _state("cursors")]
@@ -59,18 +68,75 @@ Followers = Annotated[Streams, _state("streams")]
 JsonBody = Annotated[bytes, Depends(json_body)]
 
 
-async def tenant() -> str:
-    """Until there are keys, everything belongs to one tenant."""
-    return DEFAULT_TENANT
+# --- who is calling --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Require:
+    """Dependency: the caller has this scope."""
+
+    scope: Scope
+
+    async def __call__(self, request: Request) -> None:
+        request.state.caller.require(self.scope)
+
+
+def require(scope: Scope) -> Any:
+    """For `dependencies=[…]` of a route or a router: what its callers need, in place of the usual scope."""
+    return Depends(Require(scope))
+
+
+async def public() -> None:
+    pass
+
+
+PUBLIC = Depends(public)
+"""For `dependencies=[…]` of a route or a router: it needs no key."""
+
+
+def needed_scope(dependant: Dependant, method: str) -> Scope | None:
+    """None for a public route; jobs:read to read and jobs:write to act, unless the route says otherwise."""
+    calls = [dependency.call for dependency in dependant.dependencies]
+    if public in calls:
+        return None
+    named = [call.scope for call in calls if isinstance(call, Require)]
+    if named:
+        return named[0]
+    return Scope.JOBS_READ if method in SAFE_METHODS else Scope.JOBS_WRITE
+
+
+async def authenticate(request: Request) -> None:
+    """Who calls, and may they: before everything else, for every route that does not open itself."""
+    scope = needed_scope(request.scope["route"].dependant, request.method)
+    if scope is None:
+        return
+    doorkeeper: Doorkeeper | None = request.app.state.doorkeeper
+    caller = ANYONE if doorkeeper is None else await doorkeeper.caller(request)
+    request.state.caller = caller
+    structlog.contextvars.bind_contextvars(tenant=caller.tenant, key=caller.key_id)
+    caller.require(scope)
+
+
+async def caller(request: Request) -> Caller:
+    return request.state.caller
+
+
+async def tenant(request: Request) -> str:
+    return request.state.caller.tenant
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
 Tenant = Annotated[str, Depends(tenant)]
+
+
+# --- what is asked for -----------------------------------------------------------------------------------
 
 
 async def job_id(job_id: str) -> str:
     """An id in the path. What cannot be one is simply not there."""
     if not _JOB_ID.fullmatch(job_id):
         raise NotFound("There is no such job.")
+    structlog.contextvars.bind_contextvars(job=job_id)
     return job_id
 
 

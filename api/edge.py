@@ -8,6 +8,7 @@ unreadable addresses and headers. `HeadAsGet` answers HEAD with the headers of G
 import ipaddress
 import re
 import time
+from collections.abc import Collection
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import structlog
@@ -19,6 +20,7 @@ from ulid import ULID
 
 from api.metrics import Metrics
 from api.problems import HttpProblem, answer, problem
+from jobs import tracing
 
 MAX_TARGET = 8192  # bytes of path and query
 MAX_PARAMETERS = 100
@@ -26,13 +28,16 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 100
 SINGLE = (b"host", b"content-length", b"content-type", b"idempotency-key", b"last-event-id", b"authorization")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+PROBED = ("/healthz", "/readyz")  # a probe names the address that it found, not a name of ours
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+UNTRACED = ("/healthz", "/readyz", "/metrics")
 
 log = structlog.get_logger("api")
 
 
 class Record:
-    """Outermost: request id, headers of every answer, log line, metrics, the last catch."""
+    """Outermost: request id, trace, headers of every answer, log line, metrics, the last catch."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -44,6 +49,20 @@ class Record:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
         scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        with tracing.span(
+            "request",
+            kind="server",
+            parent=_caller_trace(scope),
+            recorded=scope["path"] not in UNTRACED,
+            request_id=request_id,
+        ) as span:
+            await self._answer(scope, receive, send, request_id, span)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, span: tracing.Span
+    ) -> None:
         started, status = time.perf_counter(), 0
 
         async def stamped(message: Message) -> None:
@@ -52,10 +71,13 @@ class Record:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
+                headers["Traceresponse"] = tracing.traceparent() or ""
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
                 headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
                 headers.setdefault("Cache-Control", "no-store")
+                for name, value in scope["state"].get("headers", {}).items():
+                    headers[name] = value
             await send(message)
 
         try:
@@ -67,26 +89,33 @@ class Record:
                 raise  # too late for an answer: the server cuts the connection
             await answer(Request(scope), problem(error))(scope, receive, stamped)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
+            self._note(scope, status, time.perf_counter() - started, span)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float, span: tracing.Span) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.metrics.request(scope["method"], route, status, seconds)
-        log.info(
-            "request",
-            method=scope["method"][:16],
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 1),
-            request_id=scope["state"]["request_id"],
-        )
+        problem = scope["state"].get("problem")
+        self.metrics.request(scope["method"], route, status, seconds, problem)
+        method = scope["method"][:16]
+        span.name(f"{method} {route}")
+        span.set(**{"http.request.method": method, "http.route": route, "http.response.status_code": status})
+        if status >= 500:
+            span.fail(problem or str(status))
+        about = {} if problem is None else {"problem": problem}
+        log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **about)
+
+
+def _caller_trace(scope: Scope) -> tracing.Trace | None:
+    """Where the caller is in a trace. Two headers are as good as none."""
+    given = Headers(scope=scope).getlist("traceparent")
+    return tracing.read(given[0]) if len(given) == 1 else None
 
 
 class Gate:
     """Refuses requests that no route should see."""
 
-    def __init__(self, app: ASGIApp, public_url: str) -> None:
-        self.app, self.public_url = app, public_url
+    def __init__(self, app: ASGIApp, public_url: str, allowed_hosts: Collection[str] = ()) -> None:
+        """`allowed_hosts`: further names of this server; `*` for any."""
+        self.app, self.public_url, self.allowed_hosts = app, public_url, allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -105,11 +134,13 @@ class Gate:
         _check_sizes(scope)
         _check_framing(scope, headers)
         _check_target(scope)
-        if not self._ours(f"//{headers.get('host', '')}"):
+        if not (
+            "*" in self.allowed_hosts or scope["path"] in PROBED or self._ours(f"//{headers.get('host', '')}")
+        ):
             raise HttpProblem("foreign_host", "The Host header names another server.")
         origin = headers.get("origin")
         if scope["method"] not in SAFE_METHODS and origin is not None and not self._ours(origin):
-            # There is no key that another site's page would lack, so it must not act in a visitor's name.
+            # Without keys another site's page could act in a visitor's name.
             raise HttpProblem("foreign_origin", "Pages of other sites may not change anything here.")
 
     def _ours(self, url: str) -> bool:
@@ -117,7 +148,8 @@ class Gate:
             host = urlsplit(url).hostname
         except ValueError:
             return False
-        return host is not None and (host == urlsplit(self.public_url).hostname or is_loopback(host))
+        known = (urlsplit(self.public_url).hostname, *self.allowed_hosts)
+        return host is not None and (host in known or is_loopback(host))
 
 
 def is_loopback(host: str) -> bool:

@@ -1,11 +1,8 @@
 """`python -m api.main`: the gateway that the settings describe, until SIGTERM or SIGINT."""
 
-import logging
 import signal
-import sys
 from types import FrameType
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -15,19 +12,28 @@ from api.protocol import BoundedProtocol
 from jobs.blobs import open_blobs
 from jobs.catalog import Catalog
 from jobs.live import RedisLive
+from jobs.logs import set_up_logs
+from jobs.operations import serve
 from jobs.queue import open_queue
 from jobs.settings import Settings, settings
 from jobs.store import open_store
+from jobs.tracing import set_up_traces
 
 DRAIN_S = 2  # for requests under way at shutdown; streams and long polls are cut, their callers come again
 
 
-def refuse_open_address(settings: Settings) -> None:
-    """Raises ValueError unless only this machine can reach the gateway: there are no keys yet."""
+def refuse_unsafe(settings: Settings) -> None:
+    """Raises ValueError for a gateway that strangers could reach without a key, or that cannot tell keys."""
+    if settings.auth == "keys":
+        settings.pepper()
+        return
     if not is_loopback(settings.host):
         raise ValueError(
-            f"GANSERVE_HOST is {settings.host}: without API keys the gateway serves loopback only"
+            f"GANSERVE_HOST is {settings.host}: without API keys the gateway serves loopback only "
+            "(GANSERVE_AUTH=keys asks for them; `ganserve keys create` makes one)"
         )
+    if settings.allowed_hosts:
+        raise ValueError("GANSERVE_ALLOWED_HOSTS is for a gateway with GANSERVE_AUTH=keys")
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -43,33 +49,22 @@ def make_app(settings: Settings) -> FastAPI:
     )
 
 
-def set_up_logs(level: str) -> None:
-    """JSON lines on stdout, one for each request; other libraries' at warning and above."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-    )
-    logging.basicConfig(level=level.upper(), stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s")
-
-
 def _exit_quietly(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
 def main() -> None:
     chosen = settings()
-    refuse_open_address(chosen)
-    set_up_logs(chosen.log_level)
+    refuse_unsafe(chosen)
+    set_up_logs(chosen, "gateway")
+    set_up_traces("gateway")
+    app = make_app(chosen)
+    serve(app.state.operations, chosen)
     # uvicorn takes both signals over, and at its end raises them once more for whoever had them before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_quietly)
     uvicorn.run(
-        make_app(chosen),
+        app,
         host=chosen.host,
         port=chosen.port,
         http=BoundedProtocol,

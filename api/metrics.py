@@ -1,24 +1,24 @@
 """What the gateway measures, in Prometheus' format: its requests, and the queue as the database has it.
 
-Metric names and labels are listed here and nowhere else. Labels never hold what a caller sends: a route is
-its template, a method one of the known ones.
+Labels never hold what a caller sends: a route is its template, a method one of the known ones.
 """
 
 import logging
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobs.errors import Transient
 from jobs.lanes import LANES
+from jobs.metrics import SHORT_S
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+REQUEST_S = (*SHORT_S, 30, 60)
 
 
 class Measured(Protocol):
@@ -39,7 +39,21 @@ class Metrics:
             "ganserve_http_request_seconds",
             "Time from the first byte of a request to the last of its answer.",
             ("method", "route", "status"),
-            buckets=BUCKETS,
+            buckets=REQUEST_S,
+            registry=self.registry,
+        )
+        self._problems = Counter(
+            "ganserve_http_problems", "Answers that are problems.", ("code",), registry=self.registry
+        )
+        self.submit_seconds = Histogram(
+            "ganserve_submit_seconds",
+            "Checking and recording one job.",
+            buckets=SHORT_S,
+            registry=self.registry,
+        )
+        self.unlimited = Counter(
+            "ganserve_rate_limit_skipped",
+            "Calls that were not counted because Redis did not answer.",
             registry=self.registry,
         )
         self.submitted = Counter(
@@ -49,12 +63,12 @@ class Metrics:
             "ganserve_http_streams", "Event streams and long polls that are open.", registry=self.registry
         )
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+    def request(self, method: str, route: str, status: int, seconds: float, problem: str | None) -> None:
+        """`problem`: the code of the answer, if it was one."""
         known = method if method in METHODS else "other"
         self._requests.labels(known, route, str(status)).observe(seconds)
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+        if problem is not None:
+            self._problems.labels(problem).inc()
 
 
 class QueueCollector(Collector):

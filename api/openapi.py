@@ -9,8 +9,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, TypeAdapter
 
+from api.deps import needed_scope
 from jobs.schemas import JobView, Problem, submit_adapter
 
 REF = "#/components/schemas/{model}"
@@ -18,6 +20,9 @@ VERSION = "1"  # of the contract: it changes by addition only
 ABOUT = """Deep generative models over HTTP: generate pictures, invert and edit them, by job.
 
 Errors are problem documents (RFC 9457) with a stable `code`; `/errors/{code}` tells what each means."""
+
+KEY = """An API key, where the service asks for one (`Authorization: Bearer sgk_…`). Each call names the scope
+that the key needs; `admin` is all of them."""
 
 DATE_TIME = {"type": "string", "format": "date-time"}
 
@@ -83,6 +88,12 @@ def binary(about: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": about, "content": _binary(*media_types)}}
 
 
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A request body that the route reads by hand."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole document, without a word of where this gateway runs."""
     made = get_openapi(title="ganserve", version=VERSION, description=ABOUT, routes=app.routes)
@@ -97,7 +108,19 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path in made["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+    _say_who_may(app, made)
     return made
+
+
+def _say_who_may(app: FastAPI, made: dict[str, Any]) -> None:
+    """Each operation's scope; none where no key is needed."""
+    made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": KEY}}
+    for route in iter_route_contexts(app.routes):
+        for method in route.methods or ():
+            operation = made["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is not None:
+                scope = needed_scope(route.dependant, method)
+                operation["security"] = [] if scope is None else [{"key": [scope.value]}]
 
 
 def main() -> None:

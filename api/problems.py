@@ -22,6 +22,7 @@ from jobs.errors import (
     Gone,
     NotFound,
     QueueFull,
+    QuotaExceeded,
     Transient,
 )
 from jobs.schemas import Problem
@@ -45,7 +46,11 @@ CODES = {
     "bad_header": Entry(400, "Bad header"),
     "bad_cursor": Entry(400, "Bad cursor"),
     "foreign_host": Entry(400, "Foreign host"),
+    "unauthorized": Entry(401, "Unauthorized"),
+    "invalid_key": Entry(401, "Invalid key"),
     "forbidden": Entry(403, "Forbidden"),
+    "insufficient_scope": Entry(403, "Insufficient scope"),
+    "tenant_suspended": Entry(403, "Tenant suspended"),
     "foreign_origin": Entry(403, "Foreign origin"),
     "bad_signature": Entry(403, "Bad signature"),
     "link_expired": Entry(403, "Link expired"),
@@ -58,6 +63,8 @@ CODES = {
     "not_finished": Entry(409, "Not finished"),
     "in_progress": Entry(409, "In progress"),
     "name_taken": Entry(409, "Name taken"),
+    "too_many_webhooks": Entry(409, "Too many webhooks"),
+    "webhook_disabled": Entry(409, "Webhook disabled"),
     "gone": Entry(410, "Gone"),
     "payload_too_large": Entry(413, "Payload too large"),
     "uri_too_long": Entry(414, "Address too long"),
@@ -78,7 +85,11 @@ CODES = {
     "animated": Entry(422, "Animated image"),
     "hash_mismatch": Entry(422, "Hash mismatch"),
     "bad_checkpoint": Entry(422, "Bad checkpoint"),
+    "bad_webhook": Entry(422, "Bad webhook"),
+    "forbidden_address": Entry(422, "Forbidden address"),
     "queue_full": Entry(429, "Queue full"),
+    "quota": Entry(429, "Quota used up"),
+    "rate_limited": Entry(429, "Too many calls"),
     "too_many_streams": Entry(429, "Too many streams"),
     "headers_too_large": Entry(431, "Headers too large"),
     "internal_error": Entry(500, "Internal error"),
@@ -92,6 +103,7 @@ BRANCHES: dict[type[GanserveError], str] = {
     Conflict: "conflict",
     Gone: "gone",
     QueueFull: "queue_full",
+    QuotaExceeded: "quota",
     Transient: "unavailable",
 }
 """What an error answers whose own code is not in the table."""
@@ -147,6 +159,7 @@ def invalid(errors: Sequence[Any]) -> HttpProblem:
 def answer(request: Request, problem: HttpProblem) -> JSONResponse:
     """`problem` as a response to `request`."""
     entry = CODES[problem.code]
+    request.state.problem = problem.code  # for those who count and log answers
     body = Problem(
         type=f"{request.app.state.settings.public_url}/errors/{problem.code}",
         title=entry.title,
@@ -181,7 +194,7 @@ def _of_ours(error: GanserveError) -> HttpProblem:
         logger.warning("unavailable: %s", error)
         return HttpProblem(code, type(error).__doc__ or "", headers={"Retry-After": str(RETRY_LATER_S)})
     headers = {}
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | QuotaExceeded):
         headers["Retry-After"] = str(error.retry_after_s)
     elif code == "in_progress":
         headers["Retry-After"] = str(RETRY_SOON_S)

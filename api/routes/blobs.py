@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api import openapi
-from api.deps import Blobs, PlainInt
+from api.deps import PUBLIC, Blobs, PlainInt
 from api.files import IMMUTABLE, file_answer
 from jobs.blobs.directory import DirectoryBlobStore
 from jobs.errors import Gone, NotFound
@@ -17,6 +17,7 @@ router = APIRouter(tags=["files"])
 @router.get(
     "/v1/blobs/{key:path}",
     response_class=Response,
+    dependencies=[PUBLIC],  # the signature in the link is what lets in
     responses=openapi.binary("The file.", "application/octet-stream"),
 )
 def read_blob(

@@ -55,9 +55,9 @@ async def upload_image(
         try:
             picture = decoder.reencode(upload.path, target)
             digest = _sha256(target)
-            key = image_key(tenant, digest)
+            key, size = image_key(tenant, digest), target.stat().st_size
+            store.refuse_bytes(tenant, size)
             blobs.write(key, target, media_type="image/png")
-            size = target.stat().st_size
         finally:
             target.unlink(missing_ok=True)
         row = ImageRow(id_of(digest), key, picture.width, picture.height, "image/png", size, digest)

@@ -20,10 +20,12 @@ from api.deps import (
     Submit,
     Tenant,
     produces,
+    require,
 )
 from api.files import headers_of, not_modified, unchanged
 from api.problems import HttpProblem, invalid
 from api.uploads import Upload, check_hash, received
+from jobs.access import Scope
 from jobs.blobs import upload_key
 from jobs.cards import Card, Direction
 from jobs.errors import BadCheckpoint, Conflict, NotFound, UnknownModel
@@ -141,12 +143,13 @@ def read_samples(
     "/v1/models",
     status_code=202,
     response_model=JobView,
-    dependencies=[answers_json],
+    dependencies=[answers_json, require(Scope.MODELS_ADMIN)],
     openapi_extra=openapi.CHECKPOINT_UPLOAD,
 )
 async def import_model(
     request: Request,
     tenant: Tenant,
+    store: Store,
     blobs: Blobs,
     catalog: Models,
     desk: Submit,
@@ -169,6 +172,7 @@ async def import_model(
         check_hash(upload, form.sha256)
         _refuse_shipped(form, catalog)
         _refuse_by_content(upload)
+        store.refuse_bytes(tenant, upload.size)
         asked = ImportInput(
             upload=upload_key(tenant, upload.sha256), sha256=upload.sha256, licence=form.licence
         )

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from api.deps import PUBLIC
 from api.problems import CODES
 from jobs.errors import NotFound
 from jobs.settings import Settings
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[PUBLIC])
 FOLDER = Path(__file__).parents[1] / "pages"
 METHODS = ("get", "post", "delete")
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import structlog
 from fastapi import FastAPI
+from limits.aio.storage import MemoryStorage
 from PIL import Image
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.body import Pace
+from jobs.access import Key
 from jobs.blobs.directory import DirectoryBlobStore
 from jobs.catalog import Catalog
 from jobs.live import MemoryLive
@@ -23,8 +26,10 @@ from jobs.queue import MemoryJobQueue
 from jobs.schemas import PAYLOAD_VERSION, JobError, Status
 from jobs.settings import Settings
 from jobs.store import Claim, JobStore, OutputRow, open_store
+from jobs.store.access import Access
 
 BASE = "http://127.0.0.1:8000"
+PEPPER = "a pepper of the tests, long enough to be one"
 SECRET = "a secret of the tests, long enough to be taken"
 CARD = {
     "name": "faces",
@@ -115,6 +120,27 @@ def make_app(
         return create_app(store, queue, blobs, live, catalog, settings, **options)
 
     return make
+
+
+@pytest.fixture
+def access(store: JobStore) -> Access:
+    return Access(store.database, PEPPER.encode())
+
+
+@pytest.fixture
+def guarded(
+    store: JobStore, queue: MemoryJobQueue, blobs: DirectoryBlobStore, live: MemoryLive, settings: Settings
+) -> Iterator[TestClient]:
+    """A gateway that asks for keys, and counts calls in memory."""
+    closed = settings.model_copy(update={"auth": "keys", "key_pepper": SecretStr(PEPPER)})
+    catalog = Catalog(closed.model_repo, store)
+    app = create_app(store, queue, blobs, live, catalog, closed, pace=Pace(grace_s=5), rates=MemoryStorage())
+    with TestClient(app, base_url=BASE) as client:
+        yield client
+
+
+def bearer(key: Key | str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key if isinstance(key, str) else key.text}"}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from api.main import refuse_open_address
+from api.main import refuse_unsafe
 from jobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -27,12 +27,12 @@ def test_importing_the_gateway_loads_no_science() -> None:
 )
 def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="loopback only"):
-        refuse_open_address(Settings(host=host))
+        refuse_unsafe(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])
 def test_loopback_is_served(host: str) -> None:
-    refuse_open_address(Settings(host=host))
+    refuse_unsafe(Settings(host=host))
 
 
 def free_port() -> int:
