@@ -5,17 +5,29 @@ parsed from JSON text (`submit_adapter.validate_json`) and stored with every def
 says exactly what was run.
 """
 
-import math
-import unicodedata
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
+from jobs.evaluation import EvaluateInput
+from jobs.words import (
+    MAX_IMAGES,
+    MAX_SEED,
+    ImageId,
+    JobId,
+    Layers,
+    Name,
+    Psi,
+    Seed,
+    SpaceName,
+    Strict,
+    Text,
+    printable,
+)
+
 PAYLOAD_VERSION = 1  # in every message and row; a worker that does not know a version releases the job
-MAX_SEED = 2**32 - 1
-MAX_IMAGES = 1024  # pictures that one job may make
 
 
 class Status(StrEnum):
@@ -35,6 +47,7 @@ class Kind(StrEnum):
     GENERATE = "generate"
     INVERT = "invert"
     EDIT = "edit"
+    EVALUATE = "evaluate"
     IMPORT = "import"
 
 
@@ -42,41 +55,6 @@ class Priority(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        serialize_by_alias=True,
-    )
-
-
-def _printable(text: str) -> str:
-    """NFC; refuses control, surrogate and direction-changing characters."""
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") for c in text):
-        raise ValueError("must not hold control or formatting characters")
-    return unicodedata.normalize("NFC", text)
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be finite")
-    return value
-
-
-Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-JobId = Annotated[str, Field(pattern=r"^job_[0-9A-HJKMNP-TV-Z]{26}$")]
-ImageId = Annotated[str, Field(pattern=r"^img_[0-9a-f]{64}$")]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Finite = Annotated[float, AfterValidator(_finite)]
-Psi = Annotated[float, Field(ge=-2, le=2)]
-Layers = Annotated[str, Field(pattern=r"^\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*$", max_length=128)]
-SpaceName = Literal["z", "w", "w+", "s"]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -301,7 +279,7 @@ class OutputOptions(Strict):
 # --- requests --------------------------------------------------------------------------------------------
 
 MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(_printable)]
+MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(printable)]
 
 
 WebhookEvent = Literal["started", "output", "finished"]
@@ -324,7 +302,7 @@ class Envelope(Strict):
     """The job expires unless a worker has claimed it by then."""
     timeout_s: Annotated[float, Field(gt=0, le=86400)] = 600
     """Run time after which the job fails with `timeout`."""
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}  # noqa: RUF012
     webhook: JobWebhook | None = None
 
 
@@ -343,22 +321,25 @@ class EditRequest(Envelope):
     input: EditInput
 
 
+class EvaluateRequest(Envelope):
+    kind: Literal[Kind.EVALUATE]
+    input: EvaluateInput = EvaluateInput()
+
+
 class ImportRequest(Envelope):
     kind: Literal[Kind.IMPORT]
     input: ImportInput
 
 
-SubmitRequest = Annotated[GenerateRequest | InvertRequest | EditRequest, Field(discriminator="kind")]
+AnySubmitted = GenerateRequest | InvertRequest | EditRequest | EvaluateRequest
+AnyRequest = AnySubmitted | ImportRequest
+SubmitRequest = Annotated[AnySubmitted, Field(discriminator="kind")]
 """What a caller may post."""
-JobRequest = Annotated[
-    GenerateRequest | InvertRequest | EditRequest | ImportRequest, Field(discriminator="kind")
-]
+JobRequest = Annotated[AnyRequest, Field(discriminator="kind")]
 """What may stand in a row."""
 
-submit_adapter: TypeAdapter[GenerateRequest | InvertRequest | EditRequest] = TypeAdapter(SubmitRequest)
-request_adapter: TypeAdapter[GenerateRequest | InvertRequest | EditRequest | ImportRequest] = TypeAdapter(
-    JobRequest
-)
+submit_adapter: TypeAdapter[AnySubmitted] = TypeAdapter(SubmitRequest)
+request_adapter: TypeAdapter[AnyRequest] = TypeAdapter(JobRequest)
 
 
 # --- answers ---------------------------------------------------------------------------------------------

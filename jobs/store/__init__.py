@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from jobs.schemas import JobError, JobRequest, Progress, Status
 from jobs.settings import Settings
-from jobs.store import gateway, library, quota, reaper, worker
+from jobs.store import gateway, library, pick, quota, reaper, worker
 from jobs.store.database import Database, connect
 from jobs.store.quota import Quotas, Usage, quotas_of
 from jobs.store.rows import (
@@ -227,6 +227,30 @@ class JobStore:
         with self.database.write() as connection:
             return worker.claim(
                 connection, job_id, worker_name, payload_version=payload_version, limits=self.limits
+            )
+
+    def claim_fairest(
+        self,
+        hint: str,
+        worker_name: str,
+        *,
+        payload_version: int,
+        kinds: Collection[str],
+        lanes: Collection[str],
+    ) -> Claim | None:
+        """Take the job whose turn it is, of these kinds and in these lanes; None when nothing waits.
+
+        `hint` is the job that the message named. It comes first only if its worker has fallen silent.
+        """
+        with self.database.write() as connection:
+            return pick.claim_fairest(
+                connection,
+                hint,
+                worker_name,
+                payload_version=payload_version,
+                kinds=kinds,
+                lanes=lanes,
+                limits=self.limits,
             )
 
     def heartbeat(

@@ -6,7 +6,7 @@ A lease is `next_at` moved ahead: if its dispatcher dies, the row is simply due 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -73,7 +73,7 @@ class DeliveryRow:
     event_id: str
     type: str
     job_id: str | None
-    status: str  # pending, succeeded or failed
+    status: Literal["pending", "succeeded", "failed"]
     tries: int
     next_at: float
     error: str | None
@@ -212,14 +212,14 @@ def page(
     tenant: str,
     webhook_id: str,
     *,
-    status: str | None,
+    status: Sequence[str],
     after: tuple[float, str] | None,
     limit: int,
 ) -> list[DeliveryRow]:
     """Newest first, from behind `after` = (created_at, id) of a page's last row."""
     wanted = [deliveries.c.tenant == tenant, deliveries.c.webhook_id == webhook_id]
-    if status is not None:
-        wanted.append(deliveries.c.status == status)
+    if status:
+        wanted.append(deliveries.c.status.in_(status))
     if after is not None:
         at, delivery_id = after
         older = or_(

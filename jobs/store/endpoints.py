@@ -36,7 +36,7 @@ class WebhookRow:
 
 
 def _row(row: Row[Any]) -> WebhookRow:
-    return WebhookRow(**row._mapping | {"events": tuple(row.events)})
+    return WebhookRow(**{**row._mapping, "events": tuple(row.events)})
 
 
 def _is(tenant: str, webhook_id: str) -> ColumnElement[bool]:

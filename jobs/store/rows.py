@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row
 
 from jobs.schemas import (
-    EditRequest,
-    GenerateRequest,
-    ImportRequest,
-    InvertRequest,
+    AnyRequest,
     JobError,
     Priority,
     Progress,
@@ -70,7 +67,7 @@ class JobRow:
     """Where the submit was in its trace; workers and the dispatcher go on from there."""
 
     @cached_property
-    def request(self) -> GenerateRequest | InvertRequest | EditRequest | ImportRequest:
+    def request(self) -> AnyRequest:
         """Parsed when first asked for: most readers of a row want its status."""
         return request_adapter.validate_json(self.request_json)
 

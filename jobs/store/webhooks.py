@@ -70,7 +70,7 @@ class WebhookStore:
         tenant: str,
         webhook_id: str,
         *,
-        status: str | None = None,
+        status: Sequence[str] = (),
         after: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> Sequence[DeliveryRow]:
@@ -94,7 +94,7 @@ class WebhookStore:
     # --- the dispatcher's side -----------------------------------------------------------------------------
 
     def lease(self, limit: int, *, share: int, busy: Collection[tuple[str, str]] = ()) -> Sequence[Leased]:
-        """Up to `limit` due deliveries, at most `share` of one webhook, none of the `busy` (tenant, webhook)."""
+        """Due deliveries: at most `share` of one webhook, none of the `busy` (tenant, webhook)."""
         with self._database.write(durable=False) as connection:
             return deliveries.lease(connection, limit, share=share, busy=busy)
 
@@ -107,11 +107,13 @@ class WebhookStore:
         duration_ms: int = 0,
         status: int | None = None,
         error: str | None = None,
+        sent: bool = True,
         gone: bool = False,
     ) -> str | None:
         """Record an attempt; without `retry_in_s`, a failure is the end.
 
-        Returns why its endpoint was disabled by that: `gone` (410), `failing` (for 5 days), mostly None.
+        What was not even `sent` is no fault of the endpoint. Returns why the endpoint was disabled by that:
+        `gone` (410) or `failing` (for 5 days); mostly None.
         """
         with self._database.write() as connection:
             counted = deliveries.settle(
@@ -123,7 +125,7 @@ class WebhookStore:
                 status=status,
                 error=error,
             )
-            if not counted or leased.webhook_id == OF_JOBS:
+            if not counted or not sent or leased.webhook_id == OF_JOBS:
                 return None
             failing = deliveries.note_health(connection, leased, succeeded=succeeded)
             reason = "gone" if gone else "failing" if failing else None

@@ -48,12 +48,7 @@ def claim(
     connection: Connection, job_id: str, worker: str, *, payload_version: int, limits: Limits
 ) -> Claim | None:
     """Take the job, with a new fence; None when it is not to be had. A lapsed lease counts as a loss."""
-    waiting = and_(
-        QUEUED,
-        jobs.c.attempts < limits.max_attempts,
-        # A deadline is about the first claim only.
-        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now(), jobs.c.started_at.is_not(None)),
-    )
+    waiting = and_(QUEUED, fresh(limits))
     lapsed = and_(RUNNING, jobs.c.lease_until < now(), jobs.c.losses + 1 < limits.max_losses)
     rows = change(
         connection,
@@ -74,6 +69,12 @@ def claim(
         return None
     row = job_row(rows[0])
     return Claim(row, fence=row.fence, worker=worker, checkpoint_key=row.checkpoint_key)
+
+
+def fresh(limits: Limits) -> ColumnElement[bool]:
+    """A queued job may still be tried. A deadline is about the first claim only."""
+    in_time = or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now(), jobs.c.started_at.is_not(None))
+    return and_(jobs.c.attempts < limits.max_attempts, in_time)
 
 
 def held(claim: Claim) -> ColumnElement[bool]:

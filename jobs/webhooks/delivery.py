@@ -1,7 +1,7 @@
 """One attempt to deliver: a POST to an address that was checked, bounded in time and in bytes.
 
-Plain asyncio, TLS and h11, not an HTTP client library: the connection goes to an IP address that has just been
-checked, with the name in SNI and Host only, and there is nothing to switch off (redirects, proxies and
+Plain asyncio, TLS and h11, not an HTTP client library: the connection goes to an IP address that has just
+been checked, with the name in SNI and Host only, and there is nothing to switch off (redirects, proxies and
 credentials of the environment, cookies, retries, decompression). From resolving to the last byte an attempt
 takes at most `TOTAL_S`; at most `MAX_READ` bytes of the answer are read, and none of them is kept.
 """
@@ -49,7 +49,26 @@ class Outcome(StrEnum):
     TLS = "tls"  # certificate or handshake
     TIMEOUT = "timeout"
     BAD_ANSWER = "bad_answer"  # not HTTP, or a head of more than 32 KiB
-    NOT_SENT = "not_sent"  # what it was about is gone, or the endpoint is disabled
+    DELETED = "deleted"  # not sent: the job or the output is no longer there
+    DISABLED = "disabled"  # not sent: the endpoint was disabled in the meantime
+    LOST = "lost"  # not sent: dispatchers died of it, as often as it may be tried
+    INTERNAL = "internal_error"  # ours
+
+    @property
+    def sent(self) -> bool:
+        """Something was tried that tells of the receiver."""
+        return self not in (Outcome.DELETED, Outcome.DISABLED, Outcome.LOST, Outcome.INTERNAL)
+
+    @property
+    def final(self) -> bool:
+        """Trying again cannot help."""
+        return self in (
+            Outcome.SUCCEEDED,
+            Outcome.GONE,
+            Outcome.DELETED,
+            Outcome.DISABLED,
+            Outcome.LOST,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """When a delivery that failed is tried again: ten attempts over about three days.
 
-At once, then after 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 hours. Each wait is lengthened by up to a tenth
-at random, so that what failed together does not come back together.
+At once, then after 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 hours. Each wait is lengthened by up to a
+tenth at random, so that what failed together does not come back together.
 """
 
 import random

@@ -153,7 +153,9 @@ def parse(url: str) -> Target:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not _PATH.fullmatch(path):
         raise BadWebhook("Path and query must be percent-encoded ASCII.")
-    return Target(parts.scheme, _host(parts), port or DEFAULT_PORTS[parts.scheme], path)
+    if port is None:
+        port = DEFAULT_PORTS[parts.scheme]
+    return Target(parts.scheme, _host(parts), port, path)
 
 
 def _host(parts: SplitResult) -> str:

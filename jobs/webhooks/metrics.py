@@ -1,0 +1,48 @@
+"""What the dispatcher measures. No tenant, URL or host is a label."""
+
+import logging
+from collections.abc import Iterator
+
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jobs.errors import Transient
+from jobs.metrics import REGISTRY
+from jobs.store.webhooks import WebhookStore
+
+log = logging.getLogger(__name__)
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+
+ATTEMPTS = Counter("ganserve_webhook_attempts", "Attempts to deliver.", ("outcome",), registry=REGISTRY)
+ATTEMPT_SECONDS = Histogram(
+    "ganserve_webhook_attempt_seconds", "One attempt.", buckets=_SECONDS, registry=REGISTRY
+)
+GIVEN_UP = Counter("ganserve_webhook_given_up", "Deliveries after their last attempt.", registry=REGISTRY)
+DISABLED = Counter(
+    "ganserve_webhooks_disabled", "Endpoints that were disabled.", ("reason",), registry=REGISTRY
+)
+
+
+class Waiting(Collector):
+    """Deliveries that wait, read from the database at each scrape."""
+
+    def __init__(self, store: WebhookStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        pending = GaugeMetricFamily("ganserve_webhook_pending", "Deliveries that wait for an attempt.")
+        late = GaugeMetricFamily(
+            "ganserve_webhook_late_seconds", "How long the delivery that is due longest has been due."
+        )
+        try:
+            count, late_s = self._store.waiting()
+            pending.add_metric((), count)
+            late.add_metric((), late_s)
+        except Transient:
+            log.warning("the deliveries could not be counted: the database did not answer")
+        yield from (pending, late)
+
+    def describe(self) -> list[Metric]:
+        return []  # registering must not ask the database
