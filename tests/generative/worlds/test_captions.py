@@ -1,8 +1,10 @@
 import re
 
+import pytest
 import torch
 
-from generative.worlds.portraits import caption, facts, replace, sample
+from generative.worlds import palettes
+from generative.worlds.portraits import FACTORS, caption, columns, facts, replace, sample
 
 PEOPLE = sample(400, torch.Generator().manual_seed(4))
 
@@ -57,3 +59,74 @@ def test_captions_are_well_formed_english():
     for text in caption(PEOPLE):
         assert text[0].isupper() and text.endswith(".")
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,|,,|\{|\band and\b", text), text
+
+
+NAMED = {factor.name: factor.values for factor in FACTORS}
+VALUES = {name: "|".join(values) for name, values in NAMED.items()}
+PATHS = {
+    "shirt_color": (palettes.SHIRT, r"an? ({}) shirt"),
+    "background": (palettes.BACKGROUND, r"an? ({}) background"),
+    "skin_tone": (palettes.SKIN, r"(?:with|,|and) ({}) skin"),
+}
+
+
+def read(text: str, pattern: str) -> str | None:
+    found = re.search(pattern, text)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_facts_can_be_read_back_from_a_caption(seed):
+    values = {name: column.tolist() for name, column in columns(PEOPLE).items()}
+    told = dict.fromkeys(("earrings", "collar", "iris_color", *PATHS), 0)
+    for i, text in enumerate(caption(PEOPLE, seed)):
+        person = {name: column[i] for name, column in values.items()}
+        for name, word in (("glasses", "glasses"), ("beard", "beard"), ("hat", r"(?:hat|beanie)")):
+            assert bool(re.search(rf"\b{word}\b", text)) == bool(person[name]), text
+        hair = NAMED["hair_color"][int(person["hair_color"])]
+        assert read(text, rf"\b({VALUES['hair_color']}) hair\b") == hair, text
+        if person["beard"]:
+            assert read(text, rf"\b({VALUES['hair_color']}) beard\b") == hair, text
+        for name, word in (("earrings", "earrings"), ("collar", "with a collar")):
+            if word in text:
+                assert person[name] == 1, text
+                told[name] += 1
+        eyes = read(text, rf"\b({VALUES['iris_color']}) eyes\b")
+        if eyes is not None:
+            assert eyes == NAMED["iris_color"][int(person["iris_color"])], text
+            told["iris_color"] += 1
+        for name, (palette, pattern) in PATHS.items():
+            color = read(text, pattern.format("|".join(sorted(palette, key=len, reverse=True))))
+            if color is not None:
+                place = list(palette).index(color) / (len(palette) - 1)
+                assert abs(place - person[name]) <= 0.501 / (len(palette) - 1), text
+                told[name] += 1
+    assert all(20 < count < 400 for count in told.values()), told
+
+
+def test_captions_agree_with_pose_light_and_mood():
+    values = {name: column.tolist() for name, column in columns(PEOPLE).items()}
+    for i, text in enumerate(caption(PEOPLE, 3)):
+        signs = {
+            "yaw": (r"(?:looking|turned) to the (left|right)", 0.25),
+            "light_azimuth": (r"lit from the (left|right)", 0.7),
+        }
+        for name, (pattern, least) in signs.items():
+            side = read(text, pattern)
+            if side is not None:
+                assert values[name][i] * {"left": -1, "right": 1}[side] >= least, text
+        if re.search("smil|grin", text):
+            assert values["smile"][i] >= 0.3, text
+        if re.search(r"\bsad\b|unhappy", text):
+            assert values["smile"][i] < -0.25, text
+        if "mouth is open" in text or "open mouth" in text:
+            assert values["mouth_open"][i] > 0.5, text
+        if re.search(r"\bold person", text):
+            assert values["age"][i] >= 0.65, text
+
+
+def test_one_person_is_described_in_hundreds_of_ways_and_many_people_in_as_many_forms():
+    assert len({caption(PEOPLE[:1], seed)[0] for seed in range(300)}) > 200
+    words = "|".join([*VALUES["hair_color"].split("|"), *(c for p, _ in PATHS.values() for c in p)])
+    forms = {re.sub(rf"\b(very short|short|long|wavy|{words})\b", "_", text) for text in caption(PEOPLE)}
+    assert len(forms) > 350

@@ -129,6 +129,59 @@ def test_eyes_move_and_take_colour_within_their_own_masks(name):
     assert (moved > 1e-6).any() and (moved[~eyes] < 1e-6).all()
 
 
+# Of each factor the parts that show it, and how much of them changes visibly from one end to the other.
+@pytest.mark.parametrize(
+    ("name", "parts", "least"),
+    [
+        ("hair_color", ("hair", "brows"), 0.99),
+        ("shirt_color", ("shirt",), 0.99),
+        ("background", ("background",), 0.99),
+        ("skin_tone", ("skin", "nose", "ears", "neck", "mouth"), 0.97),
+        ("age", ("skin", "nose", "mouth"), 0.2),
+        ("brow", ("brows",), 0.95),
+        ("mouth_open", ("mouth",), 0.95),
+        ("gaze", ("left eye", "right eye"), 0.85),
+        ("iris_color", ("left eye", "right eye"), 0.6),
+        ("earrings", ("earrings",), 0.95),
+        ("hair_volume", ("hair",), 0.5),
+        ("collar", ("shirt", "neck"), 0.2),
+    ],
+)
+def test_moving_a_factor_changes_its_own_parts_and_nothing_else(name, parts, least):
+    people = replace(PLAIN, hair_length=0.6)
+    low, high = next((f.low, f.high) for f in FACTORS if f.name == name)
+    moved = change(people, name, low, high)
+    own = torch.zeros(moved.shape, dtype=torch.bool)
+    for value in (low, high):
+        labels = render(replace(people, **{name: value}), 64, truth=True).parts
+        own |= torch.isin(labels, torch.tensor([label(part) for part in parts], dtype=torch.uint8))
+    assert (moved[own] > 0.05).float().mean() > least
+    assert moved[~near(own, 2)].max() < 0.01  # hair throws a soft shade on the skin beside it
+
+
+@pytest.mark.parametrize(("name", "share"), [("glasses", 0.93), ("beard", 0.96)])
+def test_what_is_put_on_changes_its_own_pixels_and_a_shade_around_them(name, share):
+    people = replace(PLAIN, hair_length=0.6)
+    own = near(render(replace(people, **{name: 1.0}), 64, truth=True).parts == label(name), 1)
+    moved = change(people, name, 0.0, 1.0)
+    assert ((moved * own).flatten(1).sum(1) > share * moved.flatten(1).sum(1)).all()
+    assert own.float().mean() < 0.12
+
+
+def test_a_smile_stays_in_the_face_below_the_brows():
+    moved = change(PLAIN, "smile", -1.0, 1.0) > 0.02
+    parts = render(PLAIN, 64, truth=True).parts
+    outside = torch.isin(
+        parts,
+        torch.tensor([label(p) for p in ("background", "hair", "shirt", "ears")], dtype=torch.uint8),
+    )
+    inner = ~near(~outside, 1)
+    assert moved.any() and not moved[inner].any()
+    brows = (parts == label("brows")).any(2)
+    above = brows.float().argmax(1)[:, None] > torch.arange(64)  # rows above the highest brow of each
+    assert not (moved.any(2) & above).any()
+
+
 def test_glasses_change_pixels_at_the_eyes_and_nowhere_else():
     moved = change(PLAIN, "glasses", 0.0, 1.0) > 1e-6
     rows = moved.any(2).any(0).nonzero()
@@ -235,6 +288,19 @@ def test_a_head_seen_from_behind_shows_hair_and_no_face():
     for hidden in ("left eye", "right eye", "mouth", "nose", "brows"):
         assert not (parts == label(hidden)).any()
     assert (parts == label("hair")).float().mean() > 0.1
+
+
+def test_every_tensor_is_made_on_the_device_of_the_factors():
+    # What forgets to name a device is made on the default one, here one that cannot be mixed with any other.
+    expected = render(PEOPLE[:6], 32, truth=True)
+    camera = Camera(yaw=0.4)
+    points = camera.points(expected.depth)
+    with torch.device("meta"):
+        found = render(PEOPLE[:6], 32, truth=True)
+        again = camera.points(found.depth)
+        assert camera.project(again).device.type == "cpu"
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert torch.equal(again, points)
 
 
 def test_bad_requests_are_refused():
