@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from generative.cards import About, Card
+from generative.discovery.factor_regression import factor_set
+from generative.editing.files import save_directions
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
@@ -37,6 +39,7 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     about = _about(out.name, config, portraits.record, *seen, _metrics(reference, generator))
     card = save_model(out, generator, about, half=not half_shows(generator))
     network.save(out)
+    save_directions(out, "factors", "regression", factor_set(generator, network))
     if (run / "parts").exists():
         PartsNetwork.load(run / "parts").save(out)
     write_png(out / "samples.png", sample_grid(generator), scale=2)
