@@ -7,18 +7,10 @@ from typing import Any, Generic, TypeVar
 
 import httpx2 as httpx
 
-from jobs.schemas import (
-    EditRequest,
-    GenerateRequest,
-    ImageView,
-    InvertRequest,
-    JobPage,
-    JobView,
-    submit_adapter,
-)
+from jobs.schemas import AnySubmitted, ImageView, JobPage, JobView, submit_adapter
 
 T = TypeVar("T")
-Request = GenerateRequest | InvertRequest | EditRequest
+Request = AnySubmitted
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 

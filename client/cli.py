@@ -2,7 +2,7 @@
 
 import typer
 
-from client.commands import create, jobs, local, models
+from client.commands import create, evaluate, jobs, local, models
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -10,6 +10,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(create.app)
+app.add_typer(evaluate.app)
 app.add_typer(local.app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,7 +40,15 @@ class Card(BaseModel):
     style_size: int | None = None
     """Length of S, for models that have it."""
     sha256: str
+    channels: int = 3
+    training: dict[str, Any] = {}
     directions: tuple[Direction, ...] = ()
+
+    @property
+    def world(self) -> str | None:
+        """The rendered world that it was trained on, if that is known."""
+        world = self.training.get("world")
+        return world if isinstance(world, str) else None
 
     def direction(self, name: str) -> Direction:
         """Raises UnknownDirection."""

@@ -12,13 +12,16 @@ from typing import Any
 
 from jobs.cards import Card
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
+from jobs.evaluation import EvaluateInput
 from jobs.schemas import (
     MAX_IMAGES,
     EditInput,
     EditRequest,
+    EvaluateRequest,
     GenerateInput,
     GenerateRequest,
     ImportRequest,
+    InvertInput,
     InvertRequest,
     JobRequest,
     Latents,
@@ -27,6 +30,7 @@ from jobs.schemas import (
 )
 
 FLOAT32_MAX = 3.4028234663852886e38
+WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
 _WAY = {"z": 0, "w": 1, "w+": 1, "s": 2}
 
 
@@ -42,6 +46,8 @@ def check(request: JobRequest, card: Card) -> None:
         _check_space(request.input.space, card, "input.space")
     elif isinstance(request, EditRequest):
         _check_edit(request.input, card)
+    elif isinstance(request, EvaluateRequest):
+        _check_evaluate(request.input, card)
 
 
 def pictures(request: JobRequest) -> int:
@@ -53,7 +59,9 @@ def pictures(request: JobRequest) -> int:
         return given.interpolate.frames if given.interpolate is not None else _count(given.source) or 1
     if isinstance(given, EditInput):
         return (_count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
-    return 0 if isinstance(request, ImportRequest) else len(getattr(given, "images", ()))
+    if isinstance(given, EvaluateInput):
+        return given.count
+    return len(given.images) if isinstance(given, InvertInput) else 0
 
 
 def _check_generate(given: GenerateInput, card: Card) -> None:
@@ -77,6 +85,22 @@ def _check_edit(given: EditInput, card: Card) -> None:
     strengths = len(given.sweep.strengths) if given.sweep else 1
     if (_count(given.source) or 1) * strengths > MAX_IMAGES:
         raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
+
+
+def _check_evaluate(given: EvaluateInput, card: Card) -> None:
+    if given.class_index is not None and card.classes == 0:
+        raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
+    if given.class_index is not None and given.class_index >= card.classes:
+        raise BadRequest(f"input.class is {given.class_index}: the model has classes 0 to {card.classes - 1}")
+    if card.world == WORLD:
+        return
+    if given.reference == "world":
+        raise UnsupportedByModel(
+            f"input.reference: the model {card.name!r} was not trained on a world that can be rendered;"
+            " give pictures."
+        )
+    if needs := {"factors", "identity"} & set(given.metrics):
+        raise UnsupportedByModel(f"input.metrics: {min(needs)} can be read only from pictures of {WORLD!r}.")
 
 
 def _source_space(given: EditInput) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import jobs.reaper  # noqa: F401 (registers its metrics)
+import jobs.webhooks.metrics
 import workers.metrics  # noqa: F401
 from api.metrics import Metrics
 from jobs import schemas
@@ -20,6 +21,7 @@ INPUTS = {
     "generate": schemas.GenerateInput,
     "invert": schemas.InvertInput,
     "edit": schemas.EditInput,
+    "evaluate": schemas.EvaluateInput,
     "import": schemas.ImportInput,
     "output": schemas.OutputOptions,
 }
@@ -93,10 +95,14 @@ class AnyQueue:
     def running(self) -> int:
         return 1
 
+    def waiting(self) -> tuple[int, float]:
+        return 1, 1.0
+
 
 def test_every_metric_is_documented_with_its_type_and_labels_and_no_other():
     registries = (REGISTRY, Metrics(AnyQueue()).registry)
-    collectors = [Process("worker"), *(c for r in registries for c in r._collector_to_names)]
+    waiting = jobs.webhooks.metrics.Waiting(AnyQueue())
+    collectors = [Process("worker"), waiting, *(c for r in registries for c in r._collector_to_names)]
 
     assert documented_metrics() == exported(collectors)
 

@@ -36,7 +36,8 @@ CPU_PIXELS, CUDA_PIXELS = 2**16, 2**22  # of a block: more rows than this gain n
 
 
 class Network(Protocol):
-    img_resolution: int
+    @property
+    def img_resolution(self) -> int: ...
 
 
 class Answer(Future[Tensor | dict[str, Tensor]]):

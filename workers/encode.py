@@ -25,6 +25,7 @@ MEDIA_TYPES = {
     "npz": "application/x-npz",
     "mp4": "video/mp4",
     "safetensors": "application/octet-stream",
+    "md": "text/markdown",
 }
 SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp", "npz": "npz", "mp4": "mp4"}
 FPS = 30

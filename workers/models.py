@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from generative.cards import CARD, Card, read_card
 from generative.editing.direction import Direction
 from generative.editing.files import load_directions
 from generative.losses import PerceptualDistance
+from generative.metrics.examiner import Examiner
+from generative.metrics.extractors import ShippedFeatures
 from generative.networks import feature_network
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.stylegan2 import Generator
@@ -44,6 +47,14 @@ class LoadedModel:
     statistics: WStatistics
     directions: Mapping[str, Direction]
     perceptual: PerceptualDistance | None
+
+    @cached_property
+    def examiner(self) -> Examiner | None:
+        """For evaluations; one for as long as the model is loaded. None without a network to look with."""
+        if self.perceptual is None:
+            return None
+        network = self.perceptual.features
+        return Examiner(self.generator, ShippedFeatures(network), network, self.perceptual)
 
     @property
     def w_mean(self) -> torch.Tensor:

@@ -7,8 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from generative.metrics.report import FactorScore
+
 INK, FAINT, PAPER = "#26313d", "#d9dee4", "#fbfbfa"
 COLOURS = ("#2f6db3", "#d9663a", "#3c9a6b", "#9a5aa8", "#c2a12e", "#4aa6b5", "#b5486b", "#6b7280")
+KINDS = {
+    "continuous": (COLOURS[0], "Wasserstein distance, in standard deviations"),
+    "discrete": (COLOURS[1], "total variation"),
+}
 
 
 def loss_curves(curves: Sequence[Sequence[float]], title: str) -> bytes:
@@ -24,17 +30,46 @@ def loss_curves(curves: Sequence[Sequence[float]], title: str) -> bytes:
         axes.annotate(f"{end[1]:.3g}", end, (-4, 9), textcoords="offset points", color=COLOURS[0], ha="right")
     elif len(curves) <= len(COLOURS):
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
-    _dress(axes, title)
+    axes.set_yscale("log")
+    _dress(axes, title, "step", "loss")
+    return _png(figure)
+
+
+def factor_bars(factors: Sequence[FactorScore], title: str) -> bytes:
+    """A PNG of one bar for each factor, the largest distance on top; a tick shows the floor of renders."""
+    ordered = sorted(factors, key=lambda factor: factor.distance)
+    figure = Figure(figsize=(7.2, 1.3 + 0.235 * len(ordered)), dpi=120, facecolor=PAPER, layout="constrained")
+    axes = figure.subplots()
+    names = [factor.name.replace("_", " ") for factor in ordered]
+    places = range(len(ordered))
+    for kind, (colour, label) in KINDS.items():
+        own = [i for i in places if (ordered[i].kind == "continuous") == (kind == "continuous")]
+        axes.barh(own, [ordered[i].distance for i in own], color=colour, height=0.62, label=label)
+    floors = [(i, floor) for i in places if (floor := ordered[i].floor) is not None]
+    if floors:
+        rows, values = zip(*floors, strict=True)
+        axes.plot(
+            values, rows, "|", color=INK, markersize=9, markeredgewidth=1.6, label="renders (the floor)"
+        )
+    axes.set_yticks(places, names)
+    axes.set_ylim(-0.7, len(ordered) - 0.3)
+    axes.set_xlim(left=0)
+    _dress(axes, title, "distance from the reference", "")
+    axes.grid(visible=False, axis="y")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
     return out.getvalue()
 
 
-def _dress(axes: Axes, title: str) -> None:
+def _dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, color=INK, fontsize=12, loc="left", pad=12)
-    axes.set_xlabel("step", color=INK)
-    axes.set_ylabel("loss", color=INK)
-    axes.set_yscale("log")
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
     axes.set_facecolor(PAPER)
     axes.grid(color=FAINT, linewidth=0.7, which="both", alpha=0.6)
     axes.set_axisbelow(True)

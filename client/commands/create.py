@@ -102,7 +102,15 @@ def edit(
         run(client, request, folder, no_wait=no_wait, as_json=as_json)
 
 
-def run(client: Client, request: dict[str, Any], folder: Path, *, no_wait: bool, as_json: bool) -> JobView:
+def run(
+    client: Client,
+    request: dict[str, Any],
+    folder: Path,
+    *,
+    no_wait: bool,
+    as_json: bool,
+    show_result: bool = True,
+) -> JobView:
     """Submit, follow, download, print. JobUnsuccessful unless it succeeded."""
     job = client.submit(request)
     if not no_wait:
@@ -113,16 +121,16 @@ def run(client: Client, request: dict[str, Any], folder: Path, *, no_wait: bool,
     elif no_wait:
         out.print(job.id)
     else:
-        _report(job, paths)
+        _report(job, paths, show_result)
     if job.terminal and job.status != Status.SUCCEEDED:
         raise JobUnsuccessful(job)
     return job
 
 
-def _report(job: JobView, paths: list[Path]) -> None:
+def _report(job: JobView, paths: list[Path], show_result: bool) -> None:
     for path in paths:
         out.print(str(path), highlight=False)
-    if job.result:
+    if job.result and show_result:
         notes.print_json(json.dumps(job.result))
 
 

@@ -5,9 +5,9 @@ name. For a change that makes picture `after` out of picture `before`, and one i
 
     drift(f) = E |f(after) - f(before)| / E |f(one) - f(another)|
 
-where the denominator is over strangers, two different pictures of `before`; for binary and categorical factors
-|x - y| is 1 if the classes differ. So drift is 0 if the factor stays put, and 1 if the change makes a stranger
-of the person. Consistency is 1 minus the mean drift of the identity factors.
+where the denominator is over strangers, two different pictures of `before`; for binary and categorical
+factors |x - y| is 1 if the classes differ. So drift is 0 if the factor stays put, and 1 if the change makes a
+stranger of the person. Consistency is 1 minus the mean drift of the identity factors.
 
 The network that reads the factors errs, and its errors may depend on pose or light: the same change made to
 renders, where the truth is known to stay, gives the floor.

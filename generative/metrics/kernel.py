@@ -6,6 +6,8 @@ Unlike the Fréchet distance it has no bias from few samples: equal distribution
 values may be negative. As with every metric here, its numbers belong to the features that were taken.
 """
 
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,27 +25,42 @@ class KernelDistance:
 
 
 def kernel_distance(
-    a: Tensor, b: Tensor, rng: torch.Generator, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE
+    a: Tensor,
+    b: Tensor,
+    rng: torch.Generator,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    callback: Callable[[], None] = lambda: None,
 ) -> KernelDistance:
-    """a: (N, D), b: (M, D), N and M at least 2. A subset has at most N and M rows, drawn without repetition.
+    """a: (N, D), b: (M, D), N and M at least 4. Subsets are drawn without repetition, and are at most half of
+    the smaller set, or they would all be the same.
 
-    `rng` is a CPU generator. The subsets of `a` and of `b` are independent.
+    `rng` is a CPU generator. The subsets of `a` and of `b` are independent. `callback` is called before each;
+    raise from it to stop.
     """
-    size = min(subset_size, len(a), len(b))
+    size = min(subset_size, len(a) // 2, len(b) // 2)
     if size < 2:
-        raise ValueError("the kernel distance needs at least two vectors of each set")
-    found = torch.stack([squared_mmd(_some(a, size, rng), _some(b, size, rng)) for _ in range(subsets)])
-    return KernelDistance(found.mean().item(), found.std(correction=0).item())
+        raise ValueError("the kernel distance needs at least four vectors of each set")
+    found = []
+    for _ in range(subsets):
+        callback()
+        found.append(squared_mmd(_some(a, size, rng), _some(b, size, rng)).item())
+    return KernelDistance(statistics.fmean(found), statistics.pstdev(found))
 
 
 def squared_mmd(a: Tensor, b: Tensor) -> Tensor:
-    """Unbiased: pairs of a vector with itself do not count. a: (N, D), b: (M, D) -> scalar, float64."""
-    a, b = a.double(), b.double()
-    within_a, within_b, between = _kernel(a, a), _kernel(b, b), _kernel(a, b)
-    N, M = between.shape
-    mean_a = (within_a.sum() - within_a.trace()) / (N * (N - 1))
-    mean_b = (within_b.sum() - within_b.trace()) / (M * (M - 1))
-    return mean_a + mean_b - 2 * between.mean()
+    """Unbiased: pairs of a vector with itself do not count. a: (N, D), b: (M, D) -> scalar, float64.
+
+    Kernels are computed in the numbers that come, and added up in float64.
+    """
+    between = _kernel(a, b).mean(dtype=torch.float64)
+    return _mean_of_pairs(a) + _mean_of_pairs(b) - 2 * between
+
+
+def _mean_of_pairs(x: Tensor) -> Tensor:
+    """Mean kernel over all pairs of different rows of (N, D)."""
+    kernel, N = _kernel(x, x), len(x)
+    return (kernel.sum(dtype=torch.float64) - kernel.diagonal().sum(dtype=torch.float64)) / (N * (N - 1))
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ square of a small change, as LPIPS does.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 EPSILON = 1e-4
@@ -21,7 +20,9 @@ Paint = Callable[[Tensor], Tensor]  # w (N, ...) -> images (N, C, H, W) in [-1, 
 Distance = Callable[[Tensor, Tensor], Tensor]  # two batches of images -> (N,)
 
 
-def steps_in_w(a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
+def steps_in_w(
+    a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float = EPSILON
+) -> tuple[Tensor, Tensor]:
     """Latents z (N, z_dim) of both ends and t (N,) -> w at t and at t + epsilon."""
     start, end = mapping(a), mapping(b)
     way = end - start
@@ -29,7 +30,9 @@ def steps_in_w(a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float
     return at, at + epsilon * way
 
 
-def steps_in_z(a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
+def steps_in_z(
+    a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float = EPSILON
+) -> tuple[Tensor, Tensor]:
     """As `steps_in_w`, along the arc between a and b brought to unit length; mapped after the step."""
     a, b = (x.double() for x in (a, b))
     a, b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
@@ -45,7 +48,9 @@ def steps_in_z(a: Tensor, b: Tensor, t: Tensor, mapping: Mapping, epsilon: float
     return at(t.double()), at(t.double() + epsilon)
 
 
-def step_lengths(ends: tuple[Tensor, Tensor], paint: Paint, distance: Distance, epsilon: float = EPSILON) -> Tensor:
+def step_lengths(
+    ends: tuple[Tensor, Tensor], paint: Paint, distance: Distance, epsilon: float = EPSILON
+) -> Tensor:
     """What `steps_in_w` or `steps_in_z` gave -> (N,): d / epsilon²."""
     here, there = ends
     return distance(paint(here), paint(there)) / epsilon**2

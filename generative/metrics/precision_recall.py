@@ -1,7 +1,7 @@
 """How much of the samples is real, and how much of the real is sampled, by nearest neighbours in features.
 
 * Precision and recall: "Improved Precision and Recall Metric for Assessing Generative Models" (Kynkäänniemi
-  et al., 2019). A set's manifold is the union of balls, one around each of its vectors, that reach to its k-th
+  et al., 2019). A set's manifold is a union of balls, one around each of its vectors, that reach to its k-th
   nearest neighbour. Precision is the share of samples inside the real manifold, recall the share of real
   vectors inside the manifold of the samples.
 * Density and coverage: "Reliable Fidelity and Diversity Metrics for Generative Models" (Naeem et al., 2020).

@@ -76,8 +76,9 @@ class ClipImageEncoder(nn.Module):
         self.proj = nn.Parameter(torch.zeros(D, config.features))
         self.conv1 = nn.Conv2d(3, D, config.patch, config.patch, bias=False)
         self.ln_pre = nn.LayerNorm(D)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.Sequential(*(Block(D) for _ in range(config.layers)))
+        self.transformer = nn.ModuleDict(
+            {"resblocks": nn.Sequential(*(Block(D) for _ in range(config.layers)))}
+        )
         self.ln_post = nn.LayerNorm(D)
         for name, value in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(value).reshape(3, 1, 1), persistent=False)
@@ -87,7 +88,7 @@ class ClipImageEncoder(nn.Module):
         pixels = ((resized(images, self.config.side) + 1) / 2 - self.mean) / self.std
         x = self.conv1(pixels).flatten(2).transpose(1, 2)  # (N, T - 1, D), row by row
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1) + self.positional_embedding
-        x = self.transformer.resblocks(self.ln_pre(x))
+        x = self.transformer["resblocks"](self.ln_pre(x))
         return self.ln_post(x[:, 0]) @ self.proj
 
 

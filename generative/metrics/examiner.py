@@ -1,0 +1,123 @@
+"""A generator and the networks that look at its pictures, and the operations that need a device for it.
+
+An operation is `op(examiner, inputs) -> outputs`; tensors are (N, ...), and row i of the outputs follows from
+row i of the inputs alone, so that whoever runs it may cut batches as it likes. Pictures are looked at as they
+would be read from a file: rounded to 8 bits.
+
+L is num_ws, D the number of features, K the columns of the factor read-outs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from generative.losses import PerceptualDistance
+from generative.metrics.extractors import FeatureExtractor, ShippedFeatures, resized
+from generative.metrics.path_length import step_lengths, steps_in_w, steps_in_z
+from generative.networks.feature_network import FeatureNetwork
+from generative.networks.stylegan2 import Generator
+from generative.pixels import from_uint8, to_uint8
+from generative.spaces import broadcast
+
+Inputs = Mapping[str, Tensor]
+Outputs = dict[str, Tensor]
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Examiner:
+    """All on one device, frozen. `reader`, of factors, and `perceptual` are for metrics that need them."""
+
+    generator: Generator
+    extractor: FeatureExtractor
+    reader: FeatureNetwork | None = None
+    perceptual: PerceptualDistance | None = None
+
+    @property
+    def img_resolution(self) -> int:
+        return self.generator.img_resolution
+
+    def look(self, images: Tensor) -> Outputs:
+        """images: (N, 1 or 3, H, W) in [-1, 1] -> `features` (N, D) and, with a reader, `readings` (N, K)."""
+        images = images.expand(-1, 3, -1, -1)
+        if isinstance(self.extractor, ShippedFeatures) and self.extractor.network is self.reader:
+            features, readings = self.extractor.embed_and_read(images)
+            return {"features": features, "readings": readings}
+        seen = {"features": self.extractor.embed(images)}
+        if self.reader is not None:
+            seen["readings"] = ShippedFeatures(self.reader).embed_and_read(images)[1]
+        return seen
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Perceptual, of (N, C, H, W) each -> (N,)."""
+        if self.perceptual is None:
+            raise ValueError("the path length needs a perceptual distance")
+        side = self.perceptual.features.record.resolution
+        small = [resized(x.expand(-1, 3, -1, -1), side) for x in (a, b)]
+        found: Tensor = self.perceptual(*small)
+        return found
+
+
+Op = Callable[[Examiner, Inputs], Outputs]
+Run = Callable[[Op, Inputs], Outputs]
+
+
+def map_z(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `ws` (N, L, w_dim)."""
+    mapping = examiner.generator.mapping
+    w = examiner.generator.map(inputs["z"], inputs.get("c"))
+    ws = mapping.w_avg.lerp(w, inputs["psi"][:, None])
+    return {"ws": broadcast(ws, examiner.generator.num_ws).contiguous()}
+
+
+def paint_ws(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """ws (N, L, w_dim) -> `pictures` (N, H, W, C) uint8, with the stored noise."""
+    return {"pictures": to_uint8(examiner.generator.synthesize(inputs["ws"]))}
+
+
+def look_at_ws(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """ws (N, L, w_dim) -> what `Examiner.look` sees in the pictures that they paint."""
+    return look_at_pictures(examiner, paint_ws(examiner, inputs))
+
+
+def look_at_pictures(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """pictures (N, H, W, C) uint8 -> what `Examiner.look` sees in them."""
+    return examiner.look(from_uint8(inputs["pictures"]))
+
+
+def step_in_w(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """a, b (N, z_dim), t (N,), for a conditional model c -> `lengths` (N,) of small steps in W."""
+    return _step(examiner, inputs, steps_in_w)
+
+
+def step_in_z(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """As `step_in_w`, in Z."""
+    return _step(examiner, inputs, steps_in_z)
+
+
+def _step(examiner: Examiner, inputs: Inputs, steps: Callable[..., tuple[Tensor, Tensor]]) -> Outputs:
+    generator = examiner.generator
+
+    def mapping(z: Tensor) -> Tensor:
+        return broadcast(generator.map(z, inputs.get("c")), generator.num_ws)
+
+    ends = steps(inputs["a"], inputs["b"], inputs["t"], mapping)
+    return {"lengths": step_lengths(ends, generator.synthesize, examiner.distance)}
+
+
+def plain_run(examiner: Examiner, batch: int = BATCH) -> Run:
+    """Runs operations one batch after another, on the device of the generator; results are on the CPU."""
+    device = examiner.generator.mapping.w_avg.device
+
+    @torch.no_grad()
+    def run(op: Op, inputs: Inputs) -> Outputs:
+        N = len(next(iter(inputs.values())))
+        pieces = [
+            op(examiner, {name: t[i : i + batch].to(device) for name, t in inputs.items()})
+            for i in range(0, N, batch)
+        ]
+        return {name: torch.cat([piece[name].cpu() for piece in pieces]) for name in pieces[0]}
+
+    return run
