@@ -1,6 +1,6 @@
 """`ganserve up`: the whole service on one machine under one supervisor.
 
-Redis (embedded), the database's migrations, gateway, worker and reaper, and all that they keep in one folder:
+Redis (embedded), the database's migrations, gateway, worker, dispatcher and reaper, and all that they keep in one folder:
 
     var/ganserve.db   blobs/   redis/   logs/   secrets/   up.lock
 
@@ -12,6 +12,7 @@ Exit codes: 0 stopped when told to (Ctrl-C, SIGTERM); 1 could not start; 3 stopp
 """
 
 import fcntl
+import ipaddress
 import os
 import secrets
 import signal
@@ -35,7 +36,7 @@ DEFAULT_PORT = 8000
 START_WITHIN_S = 30.0  # one child
 READY_WITHIN_S = 120.0  # all of it; torch is slow to import on a cold disk
 DRAIN_S = 30.0  # a worker writes a checkpoint at its next step and gives its jobs back
-STOP_ORDER = ("gateway", "worker", "reaper", "redis")
+STOP_ORDER = ("gateway", "worker", "dispatcher", "reaper", "redis")
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -104,6 +105,13 @@ def choose_port(host: str, wanted: int | None) -> int:
     raise UpError(f"no free port from {DEFAULT_PORT} on")
 
 
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,6 +140,9 @@ def environment_for(var: Path, host: str, port: int) -> dict[str, str]:
         "GANSERVE_BROKER_URL": f"redis+socket://{redis}",
         "GANSERVE_BLOB_URL": (var / "blobs").as_uri(),
         "GANSERVE_URL_SECRET": secret(var, "url_secret"),
+        "GANSERVE_WEBHOOK_SECRET": secret(var, "webhook_secret"),
+        # A receiver on the same machine may be told, as long as nobody else can name one.
+        "GANSERVE_WEBHOOK_LOOPBACK": "true" if is_loopback(host) else "false",
         "GANSERVE_PUBLIC_URL": f"http://{host}:{port}",
         # Threads of torch that spin while they wait would keep the gateway from the few cores there are.
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -149,6 +160,7 @@ def children_for(var: Path, environment: Mapping[str, str]) -> list[Child]:
     modules = {
         "gateway": (["api.main"], 10.0),
         "reaper": (["jobs.reaper"], 10.0),
+        "dispatcher": (["jobs.dispatcher"], 15.0),
         "worker": ([*celery, "--without-gossip", "--without-mingle", "-l", "INFO"], DRAIN_S),
     }
     children = [

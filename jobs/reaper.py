@@ -4,24 +4,25 @@ It may run in any number of replicas. It is what makes a lost message, a dead wo
 harmless: the database says what is waiting, and this loop keeps saying it to the broker.
 """
 
-import logging
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
 from prometheus_client import Counter, Histogram
 
 from jobs.blobs import BlobStore, open_blobs
 from jobs.errors import Transient
 from jobs.liveness import Liveness, Loop
+from jobs.logs import set_up_logs
 from jobs.metrics import LONG_S, REGISTRY
 from jobs.operations import Operations, serve
 from jobs.queue import JobQueue, open_queue
 from jobs.settings import Settings, settings
 from jobs.store import JobStore, open_store
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 ACTIONS = Counter("ganserve_reaper_actions", "What was done.", ("action",), registry=REGISTRY)
 FAILURES = Counter(
@@ -36,6 +37,7 @@ class Reaper:
     queue: JobQueue
     blobs: BlobStore
     loop: Loop = field(default_factory=Loop)
+    webhook_log_s: float = 30 * 86400
 
     def tick(self) -> dict[str, int]:
         """Everything once; returns what was done, by name. A part that fails does not keep the others."""
@@ -49,11 +51,12 @@ class Reaper:
             "prefixes_removed": self.remove_prefixes,
             "jobs_swept": self.sweep_leftovers,
             "keys_forgotten": self.store.forget_idempotency,
+            "deliveries_forgotten": lambda: self.store.webhooks.forget(self.webhook_log_s),
         }
         with TICK_SECONDS.time():
             done = {name: self._attempt(name, part) for name, part in parts.items()}
         if any(done.values()):
-            log.info("reaped %s", {name: count for name, count in done.items() if count})
+            log.info("reaped", **{name: count for name, count in done.items() if count})
         return done
 
     def _attempt(self, name: str, part: Callable[[], int]) -> int:
@@ -63,9 +66,9 @@ class Reaper:
         except Exception as error:  # the edge of the loop
             FAILURES.labels(name).inc()
             if isinstance(error, Transient):
-                log.warning("%s: %s; next time", name, error)
+                log.warning("failed, next time again", action=name, error=str(error))
             else:
-                log.exception("%s failed", name)
+                log.exception("failed", action=name)
             return 0
         ACTIONS.labels(name).inc(count)
         return count
@@ -114,14 +117,13 @@ class Reaper:
 
 
 def open_reaper(settings: Settings, loop: Loop) -> Reaper:
-    return Reaper(open_store(settings), open_queue(settings), open_blobs(settings), loop)
+    parts = open_store(settings), open_queue(settings), open_blobs(settings)
+    return Reaper(*parts, loop, settings.webhook_log_s)
 
 
 def main() -> None:
     given = settings()
-    logging.basicConfig(
-        level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up_logs(given, "reaper")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

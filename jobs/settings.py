@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the engine; left out: what torch chooses."""
     max_batch: int = Field(default=32, ge=1, le=1024)
+    preload: str = ""
+    """Names of shipped models, separated by commas: loaded before the first job is taken."""
 
     # What operators see of every process.
     metrics_port: int = Field(default=0, ge=0, le=65535)

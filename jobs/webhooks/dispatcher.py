@@ -19,7 +19,7 @@ from jobs.store import JobStore
 from jobs.store.webhooks import Leased
 from jobs.views import Views
 from jobs.webhooks.delivery import Answer, Courier, Outcome
-from jobs.webhooks.metrics import ATTEMPT_SECONDS, ATTEMPTS, DISABLED, GIVEN_UP
+from jobs.webhooks.metrics import ATTEMPT_SECONDS, ATTEMPTS, DISABLED
 from jobs.webhooks.payload import payload
 from jobs.webhooks.schedule import MAX_TRIES, wait_s
 from jobs.webhooks.signing import Signer
@@ -140,8 +140,6 @@ class Dispatcher:
         if disabled:
             DISABLED.labels(disabled).inc()
             log.warning("webhook %s is disabled: %s", leased.webhook_id, disabled)
-        if not succeeded and retry_in_s is None:
-            GIVEN_UP.inc()
         log.info("delivery %s, try %d: %s", leased.id, leased.tries, answer.outcome.value)
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

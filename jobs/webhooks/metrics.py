@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Protocol
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -9,7 +10,6 @@ from prometheus_client.registry import Collector
 
 from jobs.errors import Transient
 from jobs.metrics import REGISTRY
-from jobs.store.webhooks import WebhookStore
 
 log = logging.getLogger(__name__)
 
@@ -19,30 +19,35 @@ ATTEMPTS = Counter("ganserve_webhook_attempts", "Attempts to deliver.", ("outcom
 ATTEMPT_SECONDS = Histogram(
     "ganserve_webhook_attempt_seconds", "One attempt.", buckets=_SECONDS, registry=REGISTRY
 )
-GIVEN_UP = Counter("ganserve_webhook_given_up", "Deliveries after their last attempt.", registry=REGISTRY)
 DISABLED = Counter(
     "ganserve_webhooks_disabled", "Endpoints that were disabled.", ("reason",), registry=REGISTRY
 )
 
 
+class Measured(Protocol):
+    """What is asked at a scrape; `jobs.store.webhooks.WebhookStore` is one."""
+
+    def waiting(self) -> tuple[int, float]: ...
+
+
 class Waiting(Collector):
     """Deliveries that wait, read from the database at each scrape."""
 
-    def __init__(self, store: WebhookStore) -> None:
+    def __init__(self, store: Measured) -> None:
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
         pending = GaugeMetricFamily("ganserve_webhook_pending", "Deliveries that wait for an attempt.")
-        late = GaugeMetricFamily(
-            "ganserve_webhook_late_seconds", "How long the delivery that is due longest has been due."
+        oldest = GaugeMetricFamily(
+            "ganserve_webhook_oldest_due_seconds", "How long the delivery that is due longest has been due."
         )
         try:
             count, late_s = self._store.waiting()
             pending.add_metric((), count)
-            late.add_metric((), late_s)
+            oldest.add_metric((), late_s)
         except Transient:
             log.warning("the deliveries could not be counted: the database did not answer")
-        yield from (pending, late)
+        yield from (pending, oldest)
 
     def describe(self) -> list[Metric]:
         return []  # registering must not ask the database
