@@ -16,19 +16,22 @@ The database decides who may run a job and who may publish it; a message is only
 import errno
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any, Literal
 
+import structlog
 import torch
 from safetensors.torch import save as safetensors_bytes
+from structlog.contextvars import bound_contextvars
 from torch import Tensor
 
+from jobs import tracing
 from jobs.blobs import checkpoint_key, output_key
 from jobs.errors import BadRequest, Conflict, JobFailed, StoreUnavailable, Transient
-from jobs.schemas import PAYLOAD_VERSION, JobError, Status
+from jobs.schemas import PAYLOAD_VERSION, JobError, Kind, Status
 from jobs.store import Beat, Claim, OutputRow
 from workers.context import Context
 from workers.encode import MEDIA_TYPES
@@ -48,6 +51,7 @@ from workers.outbox import Outbox
 from workers.reporter import Canceled, Draining, LeaseLost, Reporter, TimedOut
 
 logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 FINISH_PAUSE_S = 0.5  # between tries to publish while the database does not answer
 
@@ -65,13 +69,40 @@ class Outcome(StrEnum):
 
 def run_job(job_id: str, work: Work, context: Context) -> Outcome:
     """Run `work` for the job if it can be claimed, and record how it ended."""
-    claim = _claim(job_id, context)
-    if claim is None:
-        return Outcome.SKIPPED
+    claim = _claim(
+        lambda: context.store.claim(job_id, context.worker, payload_version=PAYLOAD_VERSION), context
+    )
+    return Outcome.SKIPPED if claim is None else _carry(claim, work, context)
+
+
+def run_next(hint: str, works: Mapping[Kind, Work], lanes: Collection[str], context: Context) -> Outcome:
+    """Run the job whose turn it is in `lanes`; the message named `hint`, and means that something waits."""
+    claim = _claim(
+        lambda: context.store.claim_fairest(
+            hint, context.worker, payload_version=PAYLOAD_VERSION, kinds=list(works), lanes=lanes
+        ),
+        context,
+    )
+    return Outcome.SKIPPED if claim is None else _carry(claim, works[Kind(claim.row.kind)], context)
+
+
+def _carry(claim: Claim, work: Work, context: Context) -> Outcome:
+    row = claim.row
+    about = {"job": row.id, "attempt": row.attempts, "worker": context.worker}
+    parent = tracing.read(row.traceparent)
+    with (
+        bound_contextvars(tenant=row.tenant, kind=row.kind, **about),
+        tracing.span(f"run {row.kind}", kind="consumer", parent=parent, model=row.model, **about) as span,
+    ):
+        return _run(claim, work, context, span)
+
+
+def _run(claim: Claim, work: Work, context: Context, span: tracing.Span) -> Outcome:
     row, settings = claim.row, context.settings
     claimed_at = (row.lease_until or 0.0) - context.store.limits.lease_s  # by the database's clock
     queue_s = max(0.0, claimed_at - row.queued_at)
     QUEUE_SECONDS.labels(row.kind).observe(queue_s)
+    tracing.past("queue", time.time() - queue_s, time.time(), lane=row.lane)
     began = time.monotonic()
     heartbeat = Heartbeat(
         context.store,
@@ -83,18 +114,23 @@ def run_job(job_id: str, work: Work, context: Context) -> Outcome:
     with JOBS_RUNNING.labels(row.kind).track_inprogress(), heartbeat:
         attempt = Attempt(claim, context, heartbeat, began, queue_s)
         outcome = attempt.run(work)
+        attempt.job.forwards.trace()
+    span.set(outcome=outcome.value, device_s=attempt.job.device_s, losses=row.losses, fence=claim.fence)
+    if outcome is Outcome.FAILED:
+        span.fail("failed")
     DEVICE_SECONDS.labels(row.kind).inc(attempt.job.device_s)
-    JOB_SECONDS.labels(row.kind, outcome).observe(time.monotonic() - began)
-    logger.info("job %s, %s, attempt %d: %s", job_id, row.kind, row.attempts, outcome)
+    run_s = time.monotonic() - began
+    JOB_SECONDS.labels(row.kind, outcome).observe(run_s)
+    log.info("attempt", outcome=outcome.value, run_s=round(run_s, 3), device_s=round(attempt.job.device_s, 3))
     return outcome
 
 
-def _claim(job_id: str, context: Context) -> Claim | None:
+def _claim(take: Callable[[], Claim | None], context: Context) -> Claim | None:
     if context.drain.is_set():  # the row stays queued, and the reaper sends it to another worker
         CLAIMS.labels("draining").inc()
         return None
     try:
-        claim = context.store.claim(job_id, context.worker, payload_version=PAYLOAD_VERSION)
+        claim = take()
     except StoreUnavailable:
         CLAIMS.labels("failed").inc()
         raise
@@ -160,7 +196,7 @@ class Attempt:
                 limit = self.claim.row.request.timeout_s
                 return self._fail("timeout", f"It ran for longer than its limit of {limit:g} s.", stored)
             case Transient():
-                logger.warning("job %s: attempt failed", self.claim.job_id, exc_info=error)
+                logger.warning("attempt failed", exc_info=error)
                 return self._release("retry", JobError(code=error.code, detail=str(error)))
             case BadRequest() | JobFailed() | Conflict():
                 return self._fail(error.code, str(error), stored)
@@ -169,9 +205,9 @@ class Attempt:
             case torch.AcceleratorError():
                 return self._abandon(error)
             case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                logger.error("job %s: no space left", self.claim.job_id, exc_info=error)
+                logger.error("no space left", exc_info=error)
                 return self._fail("storage", "The worker's disk is full.", stored)
-        logger.error("job %s failed", self.claim.job_id, exc_info=error)
+        logger.error("job failed", exc_info=error)
         return self._fail("internal_error", "Something went wrong on our side.", stored)
 
     def _fail(self, code: str, detail: str, stored: Sequence[OutputRow]) -> Outcome:
@@ -188,15 +224,16 @@ class Attempt:
         """Publish, in one update that a stale fence cannot make; while the lease is held, keep trying."""
         while True:
             try:
-                published = self.context.store.finish(
-                    self.claim,
-                    status,
-                    outputs=outputs,
-                    result=result,
-                    error=error,
-                    metrics=self._metrics(),
-                    model=self.job.imported if status is Status.SUCCEEDED else None,
-                )
+                with tracing.span("publish", status=status.value, outputs=len(outputs)):
+                    published = self.context.store.finish(
+                        self.claim,
+                        status,
+                        outputs=outputs,
+                        result=result,
+                        error=error,
+                        metrics=self._metrics(),
+                        model=self.job.imported if status is Status.SUCCEEDED else None,
+                    )
                 break
             except StoreUnavailable:
                 if self.heartbeat.verdict is Beat.LOST:
@@ -212,7 +249,7 @@ class Attempt:
         try:
             status = self.context.store.release(self.claim, reason=reason, error=error)
         except StoreUnavailable:
-            logger.warning("job %s: could not be released", self.claim.job_id, exc_info=True)
+            logger.warning("could not be released", exc_info=True)
             return Outcome.LOST
         if status is None:
             return self._lost()
@@ -221,7 +258,7 @@ class Attempt:
 
     def _abandon(self, error: Exception) -> Outcome:
         """The device is unusable for this process: give the job back at no charge, and end."""
-        logger.critical("job %s: device error", self.claim.job_id, exc_info=error)
+        logger.critical("device error", exc_info=error)
         outcome = self._release("lost")
         self.context.leave("the device does not answer any more")
         return outcome

@@ -1,36 +1,32 @@
-"""The Celery face of the workers: one task for each kind of job, and no logic of its own."""
+"""The Celery face of the workers: a task for each kind of job, and no logic of its own.
+
+All do the same, for a message only says that something waits: which job is next, and of which kind, the
+database decides.
+"""
 
 from jobs.queue import TASK_NAMES
 from jobs.schemas import Kind
 from workers.app import app, context
-from workers.runner import run_job
+from workers.job import Work
+from workers.runner import run_next
 from workers.work.edit import edit
 from workers.work.evaluate import evaluate_model
 from workers.work.generate import generate
 from workers.work.import_model import import_model
 from workers.work.invert import invert
 
-
-@app.task(name=TASK_NAMES[Kind.GENERATE])
-def run_generate(job_id: str, payload_version: int) -> None:
-    run_job(job_id, generate, context())
-
-
-@app.task(name=TASK_NAMES[Kind.INVERT])
-def run_invert(job_id: str, payload_version: int) -> None:
-    run_job(job_id, invert, context())
+WORKS: dict[Kind, Work] = {
+    Kind.GENERATE: generate,
+    Kind.INVERT: invert,
+    Kind.EDIT: edit,
+    Kind.EVALUATE: evaluate_model,
+    Kind.IMPORT: import_model,
+}
 
 
-@app.task(name=TASK_NAMES[Kind.EDIT])
-def run_edit(job_id: str, payload_version: int) -> None:
-    run_job(job_id, edit, context())
+def run(job_id: str, payload_version: int) -> None:
+    run_next(job_id, WORKS, tuple(app.amqp.queues.consume_from), context())
 
 
-@app.task(name=TASK_NAMES[Kind.EVALUATE])
-def run_evaluate(job_id: str, payload_version: int) -> None:
-    run_job(job_id, evaluate_model, context())
-
-
-@app.task(name=TASK_NAMES[Kind.IMPORT])
-def run_import(job_id: str, payload_version: int) -> None:
-    run_job(job_id, import_model, context())
+for kind in WORKS:
+    app.task(name=TASK_NAMES[kind])(run)

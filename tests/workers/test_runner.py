@@ -13,13 +13,15 @@ import torch
 from sqlalchemy import update
 
 from jobs.errors import BlobsUnavailable, JobFailed, StoreUnavailable, UnknownImage
-from jobs.schemas import Status
+from jobs.lanes import LANES
+from jobs.queue import TASK_NAMES
+from jobs.schemas import Kind, Status
 from jobs.settings import DEFAULT_TENANT
 from jobs.store import JobRow
 from jobs.store.tables import jobs
 from workers.context import Context
 from workers.job import Result, RunningJob
-from workers.runner import Outcome, run_job
+from workers.runner import Outcome, run_job, run_next
 
 LONG = 20  # seconds after which something is stuck
 
@@ -64,6 +66,25 @@ def test_a_message_for_a_job_that_is_over_or_unknown_is_dropped(context, submit)
     never = lambda job: pytest.fail("ran again")  # noqa: E731
     assert run_job(row.id, never, context) is Outcome.SKIPPED
     assert run_job("job_01AN4Z07BY79KA1307SR9X4MV3", never, context) is Outcome.SKIPPED
+
+
+def test_a_message_brings_the_job_whose_turn_it_is_with_the_work_of_its_kind(context, submit, finished):
+    first = submit("edit", input={"source": {"seeds": [1]}, "operations": [{"op": "direction", "name": "x"}]})
+    second = submit()
+    ran: list[tuple[str, str]] = []
+    works = {kind: lambda job, kind=kind: ran.append((kind, job.claim.job_id)) for kind in Kind}
+    assert run_next(second.id, works, LANES, context) is Outcome.SUCCEEDED
+    assert run_next(second.id, works, LANES, context) is Outcome.SUCCEEDED
+    assert run_next(second.id, works, LANES, context) is Outcome.SKIPPED
+    assert ran == [("edit", first.id), ("generate", second.id)]  # in the order in which they came
+    assert {finished(row).status for row in (first, second)} == {Status.SUCCEEDED}
+
+
+def test_the_tasks_know_the_work_of_every_kind():
+    from workers.tasks import WORKS, app
+
+    assert set(WORKS) == set(Kind)
+    assert {TASK_NAMES[kind] for kind in Kind} <= set(app.tasks)
 
 
 def test_a_second_message_while_the_job_runs_is_dropped(context, submit):

@@ -1,0 +1,115 @@
+"""Whose turn it is: the fairest of the jobs that wait, for a worker that has a free place.
+
+A message says that something waits, not what comes next. First comes the tenant with the fewest running
+jobs; among equals the one that was served longest ago; and of its jobs the one that is most urgent: the
+oldest, where a lane of a higher priority, or of short work, is ahead by some seconds (`jobs.lanes.AHEAD_S`).
+So nothing that any tenant sends keeps another waiting, and no priority waits for ever.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    and_,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    union_all,
+    update,
+)
+
+from jobs.lanes import AHEAD_S
+from jobs.schemas import Status
+from jobs.store.change import QUEUED, RUNNING
+from jobs.store.database import now, upsert
+from jobs.store.rows import Claim
+from jobs.store.tables import jobs, turns
+from jobs.store.worker import Limits, claim, fresh
+
+
+def claim_fairest(
+    connection: Connection,
+    hint: str,
+    worker: str,
+    *,
+    payload_version: int,
+    kinds: Collection[str],
+    lanes: Collection[str],
+    limits: Limits,
+) -> Claim | None:
+    """The job `hint`, if its worker has fallen silent; else the fairest that waits in `lanes`; else None."""
+    status = connection.scalar(select(jobs.c.status).where(jobs.c.id == hint))
+    if status == Status.RUNNING:
+        taken = claim(connection, hint, worker, payload_version=payload_version, limits=limits)
+        if taken is not None:
+            return taken
+    able = and_(
+        QUEUED,
+        fresh(limits),
+        jobs.c.queued_at <= now(),
+        jobs.c.payload_version <= payload_version,
+        jobs.c.kind.in_(kinds),
+    )
+    for tenant, lane in _turns(connection, lanes, able):
+        here = select(jobs.c.id).where(jobs.c.tenant == tenant, jobs.c.lane == lane, able)
+        first = here.order_by(jobs.c.queued_at).limit(1)
+        # What another worker is just taking is passed over, not waited for.
+        job_id = connection.scalar(first.with_for_update(skip_locked=True))
+        if job_id is None:
+            continue
+        taken = claim(connection, job_id, worker, payload_version=payload_version, limits=limits)
+        if taken is not None:
+            _serve(connection, tenant)
+            return taken
+    return None
+
+
+def _turns(
+    connection: Connection, lanes: Collection[str], able: ColumnElement[bool]
+) -> Iterator[tuple[str, str]]:
+    """Every (tenant, lane) in which a job waits, the fairest first."""
+    waiting = _tenants()
+    lane = union_all(*(select(literal(name).label("lane")) for name in sorted(lanes))).subquery("lanes")
+    oldest = select(func.min(jobs.c.queued_at)).where(
+        jobs.c.tenant == waiting.c.tenant, jobs.c.lane == lane.c.lane, able
+    )
+    served = select(turns.c.served_at).where(turns.c.tenant == waiting.c.tenant)
+    columns = {
+        "queued_at": oldest.scalar_subquery(),
+        "served_at": func.coalesce(served.scalar_subquery(), 0),
+    }
+    labelled = [column.label(name) for name, column in columns.items()]
+    heads = select(waiting.c.tenant, lane.c.lane, *labelled).where(waiting.c.tenant.is_not(None))
+    heads = heads.select_from(waiting.join(lane, true()))
+    found = [row for row in connection.execute(heads) if row.queued_at is not None]
+    counted = select(jobs.c.tenant, func.count()).where(RUNNING).group_by(jobs.c.tenant)
+    running = {tenant: count for tenant, count in connection.execute(counted)}
+
+    def rank(row: Any) -> tuple[int, float, float]:
+        return running.get(row.tenant, 0), row.served_at, row.queued_at - AHEAD_S[row.lane]
+
+    for row in sorted(found, key=rank):
+        yield row.tenant, row.lane
+
+
+def _tenants() -> CTE:
+    """Tenants with waiting jobs, each found by one look into the index, however many jobs it has."""
+    first = select(func.min(jobs.c.tenant).label("tenant")).where(QUEUED).cte("waiting", recursive=True)
+    others = jobs.alias()
+    waits = others.c.status == literal_column(f"'{Status.QUEUED}'")
+    following = select(func.min(others.c.tenant)).where(waits, others.c.tenant > first.c.tenant)
+    return first.union_all(select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
+
+
+def _serve(connection: Connection, tenant: str) -> None:
+    """The tenant was served now. Claims of one tenant do not wait for each other here."""
+    free = select(turns.c.tenant).where(turns.c.tenant == tenant).with_for_update(skip_locked=True)
+    done = update(turns).where(turns.c.tenant.in_(free)).values(served_at=now())
+    if not connection.execute(done).rowcount:
+        first = upsert(connection, turns).values(tenant=tenant, served_at=now())
+        connection.execute(first.on_conflict_do_nothing())
