@@ -16,10 +16,10 @@ ROWS, COLUMNS = 4, 8
 
 
 @torch.no_grad()
-def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0) -> Tensor:
-    """(3, ROWS * H, COLUMNS * W): pictures of the seeds from `seed` on."""
+def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0, rows: int = ROWS) -> Tensor:
+    """(3, rows * H, COLUMNS * W): pictures of the seeds from `seed` on."""
     device = next(generator.parameters()).device
-    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim).to(device)
+    z = sample_z(range(seed, seed + rows * COLUMNS), generator.z_dim).to(device)
     return tile(generator(z, psi=psi).cpu(), COLUMNS)
 
 

@@ -42,7 +42,8 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     save_directions(out, "factors", "regression", factor_set(generator, network))
     if (run / "parts").exists():
         PartsNetwork.load(run / "parts").save(out)
-    write_png(out / "samples.png", sample_grid(generator), scale=2)
+    write_png(out / "samples.png", sample_grid(generator, rows=8))
+    write_png(out / "samples_psi_1.png", sample_grid(generator, psi=1.0, rows=8))
     write_png(out / "interpolation.png", walk(generator, WALK_SEEDS, WALK_STEPS), scale=2)
     return card
 

@@ -7,8 +7,11 @@ one; sharpness is what adversarial training adds.
 """
 
 import copy
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +20,7 @@ from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.stylegan2 import Generator
 from generative.spaces import broadcast
+from generative.training.atomic import write_tensors
 from generative.training.codes import Codes
 from generative.training.dataset import Portraits
 
@@ -34,6 +38,7 @@ class WarmStart:
     bfloat16: bool = True
     device: str = "cpu"
     seed: int = 0
+    checkpoint_every_s: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,12 @@ def warm_start(
     portraits: Portraits,
     settings: WarmStart,
     callback: Callable[[WarmProgress], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> Generator:
     """Train `generator` in place to paint `portraits` from their codes; returns its running average.
+
+    Args:
+        checkpoint: a file to resume from if it exists, and to write now and then; removed at the end.
 
     Raises:
         ValueError: z has fewer coordinates than the world has factors.
@@ -63,14 +72,39 @@ def warm_start(
     optimizer = _optimizer(generator, settings)
     distance = PerceptualDistance(features).to(settings.device)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    for seen in range(settings.batch, settings.images + 1, settings.batch):
+    stateful = {"generator": generator, "average": average, "optimizer": optimizer}
+    random, seen = {"rng": rng, "noise": noise}, 0
+    if checkpoint is not None and checkpoint.exists():
+        seen = _load(torch.load(checkpoint, map_location="cpu", weights_only=True), stateful, random)
+    saved = time.monotonic()
+    while seen + settings.batch <= settings.images:
         rows = portraits.draw(settings.batch, rng)
         z, real = codes.draw(rows, rng).to(settings.device), portraits.rows(rows)[0].to(settings.device)
         pixels, perceptual = _step(generator, z, real, distance, optimizer, settings, noise)
+        seen += settings.batch
         _follow(average, generator, 0.5 ** (settings.batch / min(settings.ema_images, 0.05 * seen)))
+        if checkpoint is not None and time.monotonic() - saved > settings.checkpoint_every_s:
+            write_tensors(checkpoint, _state(stateful, random, seen))
+            saved = time.monotonic()
         if callback is not None:
             callback(WarmProgress(seen, settings.images, pixels, perceptual))
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return average
+
+
+def _state(stateful: Mapping[str, Any], random: Mapping[str, torch.Generator], seen: int) -> dict[str, Any]:
+    states = {name: thing.state_dict() for name, thing in stateful.items()}
+    return states | {name: rng.get_state() for name, rng in random.items()} | {"seen": seen}
+
+
+def _load(state: dict[str, Any], stateful: Mapping[str, Any], random: Mapping[str, torch.Generator]) -> int:
+    for name, thing in stateful.items():
+        thing.load_state_dict(state[name])
+    for name, rng in random.items():
+        rng.set_state(state[name])
+    seen: int = state["seen"]
+    return seen
 
 
 def _optimizer(generator: Generator, settings: WarmStart) -> torch.optim.Adam:

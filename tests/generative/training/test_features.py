@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout, readout_loss
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
-from generative.training.features import FeatureTraining, train_features
+from generative.training.features import FeatureProgress, FeatureTraining, train_features
 
 READOUTS = (
     Readout(name="yaw", kind="continuous", mean=0.5, std=2.0),
@@ -34,6 +35,36 @@ def test_training_lowers_both_losses_and_scores_every_factor(tmp_path: Path) -> 
     scores = {r.name: r.score for r in trained.record.readouts}
     assert len(scores) == 27 and all(s is not None and s <= 1 for s in scores.values())
     assert trained.record.pictures == 64 and not trained.training
+
+
+def test_an_interrupted_training_ends_with_the_same_network(tmp_path: Path) -> None:
+    render_dataset(tmp_path, DatasetRecord(resolution=16, count=96, seed=0, shard=96))
+    portraits = Portraits(tmp_path, held_out=32)
+    settings = FeatureTraining(epochs=3, batch=32, bfloat16=False, checkpoint_every_s=0)
+    checkpoint = tmp_path / "features.pt"
+
+    def break_off(progress: FeatureProgress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    whole = train_features(portraits, settings).state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        train_features(portraits, settings, break_off, checkpoint=checkpoint)
+    resumed = train_features(portraits, settings, checkpoint=checkpoint).state_dict()
+
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    assert not checkpoint.exists()
+
+
+def test_stages_may_begin_with_those_of_another_network(tmp_path: Path) -> None:
+    render_dataset(tmp_path, DatasetRecord(resolution=16, count=64, seed=0, shard=64))
+    portraits = Portraits(tmp_path, held_out=32)
+    settings = FeatureTraining(epochs=2, batch=32, learning_rate=1e-12, weight_decay=0, bfloat16=False)
+    first = train_features(portraits, settings)
+    other = train_features(portraits, replace(settings, seed=1, hidden=0), start=first)
+
+    assert torch.allclose(other.stages[0].conv0.weight, first.stages[0].conv0.weight, atol=1e-6)
+    assert other.record.hidden == 0 and first.record.hidden > 0
 
 
 def test_columns_lie_side_by_side() -> None:

@@ -1,5 +1,7 @@
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from generative.networks.feature_network import FeatureNetwork
@@ -30,3 +32,31 @@ def test_a_warm_start_brings_pictures_near_those_of_their_factors(
     real = portraits.rows(rows)[0]
     right, wrong = (painted - real).abs().mean(), (painted - real.roll(1, 0)).abs().mean()
     assert right < 0.9 * wrong
+
+
+def test_an_interrupted_warm_start_ends_with_the_same_generator(
+    config: TrainingConfig, features: FeatureNetwork, tmp_path: Path
+) -> None:
+    render_dataset(tmp_path / "world", DatasetRecord(resolution=16, count=32, seed=0, shard=32))
+    portraits = Portraits(tmp_path / "world")
+    settings = WarmStart(images=96, batch=16, bfloat16=False, checkpoint_every_s=0)
+
+    def start(callback: Callable[[WarmProgress], None] | None) -> Generator:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            generator = Generator(config.model_copy(update={"z_dim": 27, "w_dim": 32}).generator(16))
+        return warm_start(generator, features, portraits, settings, callback, tmp_path / "warm.pt")
+
+    def break_off(progress: WarmProgress) -> None:
+        if progress.images == 48:
+            raise KeyboardInterrupt
+
+    whole = start(None).state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        start(break_off)
+    went_on: list[WarmProgress] = []
+    resumed = start(went_on.append).state_dict()
+
+    assert [p.images for p in went_on] == [64, 80, 96]
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    assert not (tmp_path / "warm.pt").exists()
