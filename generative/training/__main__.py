@@ -137,9 +137,8 @@ def warm(
             note = f"pixels {p.pixels:.3f}, perceptual {p.perceptual:.3f}"
             bar.update(task, completed=p.images, total=p.total, note=note)
 
-        average = warm_start(
-            generator, features, portraits, WarmStart(images=images, device=_device(device)), report
-        )
+        settings = WarmStart(images=images, device=_device(device))
+        average = warm_start(generator, features, portraits, settings, report, run / "warm.pt")
     loop.write_start(run / "warm", config, average, images)
 
 
