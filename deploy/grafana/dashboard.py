@@ -299,7 +299,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("rate limits not asked", "sum(rate(ganserve_rate_limit_skipped_total[rate]))"),
                     ("reaper {{action}}", "sum by (action) (rate(ganserve_reaper_failures_total[rate]))"),
                 ),
-                note="Callers see less of a job while it runs, or are limited less; nothing wrong, nothing lost.",
+                note="Callers see less of a job while it runs, or are limited less. Nothing is lost.",
             ),
         ),
     ),
