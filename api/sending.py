@@ -9,6 +9,7 @@ import logging
 import anyio
 from anyio import to_thread
 
+from jobs import tracing
 from jobs.metrics import SENDS
 from jobs.queue import JobQueue
 from jobs.store import JobRow
@@ -42,4 +43,9 @@ class Sender:
             await asyncio.wait(self._tasks, timeout=LAST_SENDS_S)
 
     async def _send(self, row: JobRow) -> None:
-        await to_thread.run_sync(self._queue.send, row.id, row.kind, row.lane, limiter=self._threads)
+        with tracing.span("send", kind="producer", lane=row.lane) as span:
+            taken = await to_thread.run_sync(
+                self._queue.send, row.id, row.kind, row.lane, limiter=self._threads
+            )
+            if not taken:
+                span.fail("not sent")

@@ -10,11 +10,15 @@ from pydantic_core import ErrorDetails
 from api.body import parse_json
 from api.metrics import Metrics
 from api.problems import invalid
+from jobs import tracing
 from jobs.catalog import Catalog
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
+from jobs.evaluation import EvaluateInput, Pictures
 from jobs.schemas import ArtifactRef, InvertRequest, JobRequest, Source, submit_adapter
 from jobs.settings import Settings
 from jobs.store import JobRow, JobStore
+from jobs.webhooks.target import Rules
+from jobs.words import MIN_PICTURES
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,28 @@ class Desk:
     catalog: Catalog
     metrics: Metrics
     settings: Settings
+    rules: Rules
 
     def submit(self, tenant: str, raw: bytes, key: str | None) -> tuple[JobRow, bool]:
         """The job in `raw` and True; or, for a key that was used with the same job, that job and False."""
-        request = parse(raw)
-        self._check(tenant, request)
-        return self.record(tenant, request, key)
+        with self.metrics.submit_seconds.time():
+            request = parse(raw)
+            self._check(tenant, request)
+            return self.record(tenant, self._with_target(request), key)
 
     def record(self, tenant: str, request: JobRequest, key: str | None) -> tuple[JobRow, bool]:
         """Write the row. Raises QueueFull and IdempotencyKeyReused."""
         body_hash = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
-        row, created = self.store.submit(
-            tenant, request, idempotency_key=key, body_hash=body_hash, max_queued=self.settings.max_queued
-        )
+        with tracing.span("submit", job_kind=request.kind, model=request.model) as span:
+            row, created = self.store.submit(
+                tenant,
+                request,
+                idempotency_key=key,
+                body_hash=body_hash,
+                max_queued=self.settings.max_queued,
+                traceparent=tracing.traceparent(),
+            )
+            span.set(job=row.id)
         if created:
             self.metrics.submitted.labels(row.kind, row.priority.value).inc()
         return row, created
@@ -50,6 +63,24 @@ class Desk:
             self._check_image(tenant, image)
         if isinstance(source, Source) and source.artifact is not None:
             self._check_artifact(tenant, source.artifact)
+        if isinstance(request.input, EvaluateInput) and isinstance(request.input.reference, Pictures):
+            self._check_pictures(tenant, request.input.reference)
+
+    def _check_pictures(self, tenant: str, wanted: Pictures) -> None:
+        for image in wanted.images or ():
+            self._check_image(tenant, image)
+        if wanted.job is not None:
+            outputs = self._job(tenant, wanted.job).outputs
+            count = sum(output.role == "image" and not output.gone for output in outputs)
+            if count < MIN_PICTURES:
+                raise UnknownArtifact(f"The job {wanted.job} has {count} pictures, not {MIN_PICTURES}.")
+
+    def _with_target(self, request: JobRequest) -> JobRequest:
+        """Its webhook's URL, if it has one, checked and in its one spelling."""
+        if request.webhook is None:
+            return request
+        url = self.rules.register(request.webhook.url).url
+        return request.model_copy(update={"webhook": request.webhook.model_copy(update={"url": url})})
 
     def _check_image(self, tenant: str, image: str) -> None:
         try:
@@ -58,15 +89,18 @@ class Desk:
             raise UnknownImage(f"There is no image {image}; POST /v1/images uploads one.") from None
 
     def _check_artifact(self, tenant: str, wanted: ArtifactRef) -> None:
-        try:
-            row = self.store.get(tenant, wanted.job)
-        except NotFound:
-            raise UnknownArtifact(f"There is no job {wanted.job}.") from None
+        row = self._job(tenant, wanted.job)
         found = next((output for output in row.outputs if output.name == wanted.name), None)
         if found is None:
             raise UnknownArtifact(f"The job {wanted.job} ({row.status}) has no output {wanted.name}.")
         if found.gone:
             raise UnknownArtifact(f"The output {wanted.name} was removed when its retention ended.")
+
+    def _job(self, tenant: str, job_id: str) -> JobRow:
+        try:
+            return self.store.get(tenant, job_id)
+        except NotFound:
+            raise UnknownArtifact(f"There is no job {job_id}.") from None
 
 
 def parse(raw: bytes) -> JobRequest:

@@ -23,6 +23,7 @@ from jobs.metrics import SPANS_DROPPED, built_version
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Value = str | int | float | bool
+ENTRIES = ("server", "consumer")  # where work enters a process: never under what its thread did before
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _HEADER = re.compile(
@@ -58,7 +59,7 @@ class Span:
     """What a block of code may tell of itself."""
 
     def set(self, **attributes: Value) -> None:
-        """Attributes; `http_route` is written as `http.route`."""
+        """Attributes: ours get the prefix `ganserve.`, those with a dot in their name stay as they are."""
 
     def name(self, name: str) -> None:
         """A better name than at the beginning."""
@@ -96,7 +97,7 @@ def span(
 
     An exception that leaves the block marks it as failed. What is not `recorded` only has ids.
     """
-    above = parent or _current.get()
+    above = parent if kind in ENTRIES else parent or _current.get()
     if _tracer is not None and recorded:
         with _recorded(name, kind, parent, attributes) as made:
             yield made
@@ -118,7 +119,7 @@ def span(
 def past(name: str, began_s: float, ended_s: float, **attributes: Value) -> None:
     """A span under the one at hand, of what is over already. Epoch seconds."""
     if _tracer is not None:
-        made = _tracer.start_span(name, start_time=_ns(began_s), attributes=_dotted(attributes))
+        made = _tracer.start_span(name, start_time=_ns(began_s), attributes=_full(attributes))
         made.end(_ns(max(began_s, ended_s)))
 
 
@@ -165,13 +166,14 @@ def _counted(exporter: Any) -> Any:
 
 @contextmanager
 def _recorded(name: str, kind: Kind, parent: Trace | None, attributes: Mapping[str, Value]) -> Iterator[Span]:
+    from opentelemetry.context import Context
     from opentelemetry.trace import SpanKind
 
     with _tracer.start_as_current_span(
         name,
-        context=None if parent is None else _context(parent),
+        context=Context() if kind in ENTRIES and parent is None else parent and _context(parent),
         kind=SpanKind[kind.upper()],
-        attributes=_dotted(attributes),
+        attributes=_full(attributes),
         record_exception=False,  # messages and stacks are for the log
         set_status_on_exception=False,
     ) as made:
@@ -192,7 +194,7 @@ class _Recorded(Span):
         self._span = span
 
     def set(self, **attributes: Value) -> None:
-        self._span.set_attributes(_dotted(attributes))
+        self._span.set_attributes(_full(attributes))
 
     def name(self, name: str) -> None:
         self._span.update_name(name)
@@ -212,10 +214,8 @@ def _context(parent: Trace) -> Any:
     return set_span_in_context(NonRecordingSpan(above))
 
 
-def _dotted(attributes: Mapping[str, Value]) -> dict[str, Value]:
-    return {
-        name.replace("_", ".", 1) if "." not in name else name: value for name, value in attributes.items()
-    }
+def _full(attributes: Mapping[str, Value]) -> dict[str, Value]:
+    return {name if "." in name else f"ganserve.{name}": value for name, value in attributes.items()}
 
 
 def _ns(epoch_s: float) -> int:

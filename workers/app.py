@@ -8,31 +8,39 @@ or two.
 
 import contextlib
 import logging
-from functools import cache
+import threading
+from functools import cache, partial
 from typing import Any
 
 import torch
 from celery import Celery, signals
+from celery.apps import worker as celery_worker
 
 from jobs.blobs import BlobStore, open_blobs
 from jobs.blobs.s3 import S3BlobStore
 from jobs.errors import Transient
 from jobs.live import RedisLive
 from jobs.liveness import Liveness
+from jobs.logs import set_up_logs
 from jobs.operations import Operations, serve
 from jobs.queue import make_celery
 from jobs.settings import settings
 from jobs.store import open_store
+from jobs.tracing import set_up_traces
 from workers.context import Context
 from workers.engine import Engine, Tick
 from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
 from workers.models import Models
+from workers.preload import preload
 from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 app: Celery = make_celery(settings())
 app.conf.include = ["workers.tasks"]
+app.conf.worker_consumer = "workers.consumer:WatchedConsumer"
+liveness = Liveness(settings().liveness_s)
+_ready = threading.Event()
 
 
 @cache
@@ -68,24 +76,51 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@signals.celeryd_init.connect
+def _speak(instance: Any, **_: Any) -> None:
+    """Our log from the first word, and no banner of Celery's, nor a word at the end, beside it."""
+    set_up_logs(settings(), "worker")
+    instance.quiet = True
+    celery_worker.safe_say = lambda *_: None
+
+
 @signals.setup_logging.connect
-def _set_up_logs(**_: Any) -> None:
-    """In place of Celery's own."""
-    logging.basicConfig(
-        level=settings().log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+def _keep_logs(**_: Any) -> None:
+    """That somebody listens keeps Celery from setting up its own."""
+
+
+@signals.worker_init.connect
+def _open(**_: Any) -> None:
+    """Before the first message is taken."""
+    set_up_traces("worker")
+    serve(Operations("worker", liveness, _missing), settings())
+    engine = context().engine
+    liveness.watch("engine", lambda: engine.last_tick)
+    for work in ("forward", "optimise"):
+        WAITING.labels(work).set_function(partial(_waiting, work))
+    Watchdog(engine, settings().stall_s).start()
+    _probe(context().blobs)
+    try:
+        preload(filter(None, map(str.strip, settings().preload.split(","))), context())
+    except Exception as error:  # Celery would log it, and go on without
+        logger.critical("a model cannot be loaded", exc_info=error)
+        raise SystemExit(1) from error
 
 
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
-    engine = context().engine
     SLOTS.set(sender.pool.num_processes)
-    for work in ("forward", "optimise"):
-        WAITING.labels(work).set_function(lambda work=work: engine.waiting()[work])
-    watchdog = Watchdog(context().engine, context().settings.stall_s)
-    watchdog.start()
-    _probe(context().blobs)
-    serve(Operations("worker", Liveness(settings().liveness_s)), settings())
+    _ready.set()
+
+
+def _waiting(work: str) -> int:
+    return context().engine.waiting()[work]
+
+
+def _missing() -> dict[str, str]:
+    if not _ready.is_set():
+        return {"worker": "starting"}
+    return {"worker": "draining"} if context().drain.is_set() else {}
 
 
 def _probe(blobs: BlobStore) -> None:

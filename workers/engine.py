@@ -58,6 +58,8 @@ class Update:
 
     course: Course
     device_s: float  # this job's share of device time
+    units: int = 0  # steps that its samples took part in
+    unit_rows: int = 0  # of those steps: its own samples and the others'
 
     @property
     def steps(self) -> list[int]:
@@ -305,6 +307,6 @@ def _follow(ticket: Ticket, on_step: Callable[[Update], None], check: Callable[[
         if ticket.error is not None:
             raise ticket.error
         assert ticket.course is not None
-        on_step(Update(ticket.course, ticket.device_s))
+        on_step(Update(ticket.course, ticket.device_s, ticket.units, ticket.unit_rows))
         if ended:
             return ticket.course

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -44,7 +45,9 @@ class Heartbeat:
         self._answer = Beat.OK
         self._turn = threading.Lock()  # one beat at a time: the side thread's or a checkpoint's
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{claim.job_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=f"heartbeat-{claim.job_id}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,7 +94,7 @@ class Heartbeat:
                 self._renewed_at = asked_at
                 LEASE_RENEWALS.labels(self._answer.value).inc()
             except Exception:  # the edge of this thread; the clock decides when it has gone on for too long
-                logger.warning("job %s: heartbeat failed", self._claim.job_id, exc_info=True)
+                logger.warning("heartbeat failed", exc_info=True)
                 self._moved |= moved
                 LEASE_RENEWALS.labels("failed").inc()
 

@@ -8,10 +8,13 @@ import concurrent.futures
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from typing import Any
 
+from jobs import tracing
 from jobs.blobs import BlobStore
 from jobs.errors import Transient
 from jobs.store import OutputRow
@@ -40,6 +43,7 @@ class Outbox:
         self._room = threading.Semaphore(LIMIT)
         self._closed = threading.Event()
         self._files: list[Future[OutputRow]] = []
+        self._began_s = time.time()
 
     def put(
         self,
@@ -53,6 +57,8 @@ class Outbox:
     ) -> None:
         """Publish what `encode` returns as `name`. Raises the error of an earlier file that failed."""
         self._raise_error()
+        if not self._files:
+            self._began_s = time.time()
         while not self._room.acquire(timeout=LOOK_S):
             self._check()
 
@@ -69,7 +75,7 @@ class Outbox:
             ARTIFACT_BYTES.inc(len(body))
             return OutputRow(name, role, key, media_type, len(body), sha256, index, dict(about or {}))
 
-        self._files.append(self._pool.submit(send))
+        self._files.append(self._pool.submit(copy_context().run, send))
 
     def flush(self) -> list[OutputRow]:
         """All files, in the order of `put`, once the last is stored. Raises the first error among them."""
@@ -77,7 +83,10 @@ class Outbox:
         while waiting:
             _, waiting = concurrent.futures.wait(waiting, timeout=LOOK_S)
             self._check()
-        return [file.result() for file in self._files]
+        rows = [file.result() for file in self._files]
+        size = sum(row.size_bytes for row in rows)
+        tracing.past("storage", self._began_s, time.time(), files=len(rows), bytes=size)
+        return rows
 
     def close(self) -> list[OutputRow]:
         """Stop: drop what has not begun, wait for the rest, and return the files that got through."""

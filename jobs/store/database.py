@@ -66,9 +66,13 @@ def database_url(url: str) -> URL:
 def connect(url: str) -> Engine:
     """An engine for `url`; opens no connection yet."""
     parsed = database_url(url)
-    json: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
+    common: dict[str, Any] = {
+        "json_serializer": _dumps,
+        "json_deserializer": orjson.loads,
+        "hide_parameters": True,  # errors are logged, and parameters are what callers wrote
+    }
     if parsed.drivername == "sqlite":
-        engine = create_engine(parsed, pool_size=POOL, max_overflow=POOL, **json)
+        engine = create_engine(parsed, pool_size=POOL, max_overflow=POOL, **common)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -80,7 +84,7 @@ def connect(url: str) -> Engine:
         max_overflow=POOL,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5, "options": options},
-        **json,
+        **common,
     )
 
 

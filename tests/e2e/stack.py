@@ -18,7 +18,7 @@ from client import Client
 from tests.servers import PrivateRedis
 
 ROOT = Path(__file__).parents[2]
-CELERY = ("celery", "-A", "workers.app", "worker", "-P", "threads", "--without-gossip", "--without-mingle")
+WORKER = ("worker", "-P", "threads", "--without-gossip", "--without-mingle")
 SHORT = {
     "GANSERVE_LEASE_S": "4",
     "GANSERVE_HEARTBEAT_S": "1.3",
@@ -70,6 +70,8 @@ class Stack:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GANSERVE_")}
         self.environment = {**inherited, **SHORT, **place, **(environment or {})}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.operations: dict[str, str] = {}
+        """Address of each process's port for operations: `/metrics`, `/healthz`, `/readyz`."""
         self._made = 0
 
     def start(self) -> None:
@@ -87,11 +89,27 @@ class Stack:
         self.kill("gateway")
         self.start_gateway()
 
-    def add_worker(self) -> str:
-        """Start a worker and wait until it takes work; its name."""
+    def add_worker(self, app: str = "workers.app") -> str:
+        """Start a worker and wait until it takes work; its name. `app`: its module."""
         self._made += 1
         name = f"worker{self._made}"
-        self._spawn(name, [sys.executable, "-m", *CELERY, "-c", "16", "-n", f"{name}@%h", "-l", "INFO"])
+        self._spawn(
+            name,
+            [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                app,
+                *WORKER,
+                "-c",
+                "16",
+                "-n",
+                f"{name}@%h",
+                "-l",
+                "INFO",
+            ],
+        )
         self._await(name, lambda: b" ready." in self.log_path(name).read_bytes(), 90)
         return name
 
@@ -144,9 +162,12 @@ class Stack:
         assert condition(), f"{name} (exit code {process.poll()}):\n{self.log(name)}"
 
     def _spawn(self, name: str, command: list[str]) -> None:
+        port = free_port()
+        self.operations[name] = f"http://127.0.0.1:{port}"
+        environment = self.environment | {"GANSERVE_METRICS_PORT": str(port)}
         with self.log_path(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env=self.environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
             )
 
     def make_whole(self) -> None:

@@ -1,7 +1,8 @@
 """Pictures to latents, by the projector on the engine; for `invert`, and for `edit` of pictures."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from generative.inversion.projector import Projector, ProjectorOptions
 from generative.pixels import to_uint8
 from generative.program import Course, Outcome
 from generative.spaces import Space
+from jobs import tracing
 from jobs.errors import JobFailed, NotFound, UnknownImage, UnsupportedByModel
 from jobs.schemas import Inversion, LossWeights
 from workers import encode
@@ -69,13 +71,14 @@ def project(
     program = _program(model, how)
     targets = to_tensor(originals, model.generator.img_channels)
     follower = _Follower(job, how, preview_every, share)
-    course = job.context.engine.optimise(
-        program,
-        program.problems(targets, _options(how)),
-        on_step=follower.on_step,
-        check=follower.check,
-        saved=_saved(job),
-    )
+    with follower.traced(samples=len(originals), steps=how.steps):
+        course = job.context.engine.optimise(
+            program,
+            program.problems(targets, _options(how)),
+            on_step=follower.on_step,
+            check=follower.check,
+            saved=_saved(job),
+        )
     if course.failures:
         index, error = next(iter(course.failures.items()))
         raise JobFailed(f"picture {index}: {error}", code="diverged")
@@ -169,6 +172,17 @@ class _Follower:
     latest: Update | None = None
     previewed: int = field(default=0)
     device_s: float = 0.0
+
+    @contextmanager
+    def traced(self, **attributes: int) -> Iterator[None]:
+        """One span of the engine's work for the job, which tells of the company that it had."""
+        with tracing.span("engine optimise", **attributes) as span:
+            try:
+                yield
+            finally:
+                if (latest := self.latest) is not None:
+                    rows = latest.unit_rows / max(1, latest.units)
+                    span.set(units=latest.units, batch_rows=rows, device_s=latest.device_s)
 
     def on_step(self, update: Update) -> None:
         self.latest, total = update, self.how.steps

@@ -83,13 +83,18 @@ def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncat
         return broadcast(latents.rows, model.generator.num_ws)
     if latents.space is Space.S:
         raise UnsupportedByModel("latents in S cannot be brought back to W+")
+    ws: Tensor = job.forward(model, painting.map_z, mapping_inputs(model, latents, truncation))
+    return ws
+
+
+def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
+    """What `painting.map_z` takes, for latents in Z."""
     inputs = {"z": latents.rows, "psi": _psi_of_layers(len(latents), model.generator, truncation)}
     if model.generator.c_dim:
         inputs["c"] = _one_hot(truncation.class_index, len(latents), model.generator.c_dim)
     elif truncation.class_index is not None:
         raise UnsupportedByModel("this model has no classes")
-    ws: Tensor = job.forward(model, painting.map_z, inputs)
-    return ws
+    return inputs
 
 
 def _psi_of_layers(N: int, generator: Generator, truncation: Truncation) -> Tensor:

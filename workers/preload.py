@@ -1,0 +1,27 @@
+"""Models that are loaded and tried before the worker takes its first job: no caller waits for that."""
+
+import logging
+import time
+from collections.abc import Iterable
+
+from jobs.settings import DEFAULT_TENANT
+from workers.context import Context
+from workers.work import painting
+from workers.work.sources import Truncation, from_seeds, mapping_inputs
+
+logger = logging.getLogger(__name__)
+
+
+def preload(names: Iterable[str], context: Context) -> None:
+    """Load each model that ships under one of `names`, and paint seed 0 with it.
+
+    Raises UnknownModel, and what a broken model raises.
+    """
+    for name in names:
+        began = time.monotonic()
+        model = context.models.get(DEFAULT_TENANT, name)
+        truncation = Truncation(class_index=0 if model.generator.c_dim else None)
+        inputs = mapping_inputs(model, from_seeds([0], model.generator), truncation)
+        ws = context.engine.forward(model, painting.map_z, inputs).result()
+        context.engine.forward(model, painting.paint_const, {"ws": ws}).result()
+        logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)
