@@ -92,9 +92,10 @@ def lease(
 
     `busy` holds (tenant, webhook): one that answers slowly has its share of the attempts, and not all.
     """
-    ids = _candidates(connection, limit, share=share, busy=busy)
-    locked = select(deliveries.c.id).where(deliveries.c.id.in_(ids), _DUE).with_for_update(skip_locked=True)
-    free = list(connection.scalars(locked)) if ids else []
+    # More than are wanted: other dispatchers look at the same ones, and what they lock is passed over.
+    ids = _candidates(connection, 4 * limit, share=share, busy=busy)
+    longest = select(deliveries.c.id).where(deliveries.c.id.in_(ids), _DUE).order_by(deliveries.c.next_at)
+    free = list(connection.scalars(longest.limit(limit).with_for_update(skip_locked=True))) if ids else []
     if not free:
         return []
     values = {"fence": deliveries.c.fence + 1, "tries": deliveries.c.tries + 1, "next_at": now() + LEASE_S}
