@@ -5,7 +5,6 @@ so a receiver may get an event twice (and tells by `webhook-id`), but never not 
 """
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+import structlog
+
+from jobs import tracing
 from jobs.errors import Transient
 from jobs.liveness import Loop
 from jobs.store import JobStore
@@ -24,7 +26,7 @@ from jobs.webhooks.payload import payload
 from jobs.webhooks.schedule import MAX_TRIES, wait_s
 from jobs.webhooks.signing import Signer
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +79,7 @@ class Dispatcher:
         try:
             leased = await self._in_thread(self._store.webhooks.lease, room, share=self._share, busy=busy)
         except Transient as error:
-            log.warning("no deliveries: %s; next time", error)
+            log.warning("no deliveries, next time again", error=str(error))
             return 0
         for one in leased:
             task = asyncio.create_task(self._attempt(one))
@@ -91,12 +93,14 @@ class Dispatcher:
             await asyncio.wait(self._attempts)
 
     async def _attempt(self, leased: Leased) -> None:
-        began = time.monotonic()
-        try:
-            answer = await self._answer(leased)
-            await self._settle(leased, answer, time.monotonic() - began)
-        except Transient as error:  # the lease ends, and it is due again
-            log.warning("delivery %s: %s", leased.id, error)
+        about = {"tenant": leased.tenant, "delivery": leased.id, "webhook": leased.webhook_id}
+        with structlog.contextvars.bound_contextvars(**about, job=leased.job_id, attempt=leased.tries):
+            began = time.monotonic()
+            try:
+                answer = await self._answer(leased)
+                await self._settle(leased, answer, time.monotonic() - began)
+            except Transient as error:  # the lease ends, and it is due again
+                log.warning("delivery put off", error=str(error))
 
     async def _answer(self, leased: Leased) -> Answer:
         try:
@@ -104,7 +108,7 @@ class Dispatcher:
         except Transient:
             raise
         except Exception:  # the edge of an attempt
-            log.exception("delivery %s", leased.id)
+            log.exception("delivery failed here")
             return Answer(Outcome.INTERNAL)
 
     async def _send(self, leased: Leased) -> Answer:
@@ -112,19 +116,28 @@ class Dispatcher:
             return Answer(Outcome.LOST)
         if leased.url is None:
             return Answer(Outcome.DISABLED)
-        body = await self._in_thread(payload, leased, self._store, self._views)
-        if body is None:
+        message = await self._in_thread(payload, leased, self._store, self._views)
+        if message is None:
             return Answer(Outcome.DELETED)
+        parent = tracing.read(message.traceparent)
+        with tracing.span("webhook", kind="client", parent=parent, webhook_type=leased.type) as span:
+            headers = self._headers(leased, message.body)
+            with ATTEMPT_SECONDS.time():
+                answer = await self._courier.deliver(leased.url, headers, message.body)
+            if answer.outcome is not Outcome.SUCCEEDED:
+                span.fail(answer.outcome.value)
+        return answer
+
+    def _headers(self, leased: Leased, body: bytes) -> dict[str, str]:
         headers = {"User-Agent": USER_AGENT, "Content-Type": "application/json"}
-        headers |= self._signer.headers(leased.salts, leased.event_id, int(self._clock()), body)
-        with ATTEMPT_SECONDS.time():
-            return await self._courier.deliver(leased.url, headers, body)
+        if (trace := tracing.traceparent()) is not None:
+            headers["traceparent"] = trace
+        return headers | self._signer.headers(leased.salts, leased.event_id, int(self._clock()), body)
 
     async def _settle(self, leased: Leased, answer: Answer, seconds: float) -> None:
-        succeeded = answer.outcome is Outcome.SUCCEEDED
-        retry_in_s = None
-        if not succeeded and not answer.outcome.final:
-            retry_in_s = wait_s(leased.tries, answer.retry_after_s)
+        outcome = answer.outcome
+        succeeded = outcome is Outcome.SUCCEEDED
+        retry_in_s = None if outcome.final else wait_s(leased.tries, answer.retry_after_s)
         disabled = await self._in_thread(
             self._store.webhooks.settle,
             leased,
@@ -132,15 +145,15 @@ class Dispatcher:
             retry_in_s=retry_in_s,
             duration_ms=round(1000 * seconds),
             status=answer.status,
-            error=None if succeeded else answer.outcome.value,
-            sent=answer.outcome.sent,
-            gone=answer.outcome is Outcome.GONE,
+            error=None if succeeded else outcome.value,
+            sent=outcome.sent,
+            gone=outcome is Outcome.GONE,
         )
-        ATTEMPTS.labels(answer.outcome.value).inc()
+        ATTEMPTS.labels(outcome.value).inc()
+        log.info("delivery", outcome=outcome.value, status=answer.status, retry_in_s=retry_in_s)
         if disabled:
             DISABLED.labels(disabled).inc()
-            log.warning("webhook %s is disabled: %s", leased.webhook_id, disabled)
-        log.info("delivery %s, try %d: %s", leased.id, leased.tries, answer.outcome.value)
+            log.warning("webhook disabled", reason=disabled)
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

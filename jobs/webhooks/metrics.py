@@ -1,9 +1,9 @@
 """What the dispatcher measures. No tenant, URL or host is a label."""
 
-import logging
 from collections.abc import Iterator
 from typing import Protocol
 
+import structlog
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from jobs.errors import Transient
 from jobs.metrics import REGISTRY
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 

@@ -21,7 +21,7 @@ from jobs.webhooks.delivery import Courier
 from jobs.webhooks.dispatcher import Dispatcher
 from jobs.webhooks.schedule import MAX_TRIES
 from jobs.webhooks.signing import Signer
-from tests.jobs.given import TENANT, claim, picture, submit
+from tests.jobs.given import TENANT, ask, claim, picture, submit
 
 from .receivers import HOST, PUBLIC, URL, Authority, Net, Receiver, silence, status
 
@@ -302,6 +302,16 @@ def test_a_job_that_was_deleted_is_not_told_of(post, store):
     [done] = post.log(endpoint.id)
     assert (done.status, done.error) == ("failed", "deleted")
     assert store.webhooks.get(TENANT, endpoint.id).failing_since is None
+
+
+def test_the_trace_of_the_request_goes_on_to_the_receiver(post, store):
+    trace = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+    post.add()
+    store.cancel(TENANT, store.submit(TENANT, ask(), traceparent=trace)[0].id)
+
+    [request] = post.tick().requests
+
+    assert request.headers["traceparent"].split("-")[1] == "ab" * 16
 
 
 def test_a_test_event_arrives(post, store):
