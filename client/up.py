@@ -48,6 +48,7 @@ def up(*, var: Path, host: str, port: int | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
+        refuse_unsafe(host)
         make_folders(var)
         with locked(var):
             return _run(var, host, choose_port(host, port), stop)
@@ -72,6 +73,12 @@ def _run(var: Path, host: str, port: int, stop: threading.Event) -> int:
     finally:
         clean = supervisor.stop(STOP_ORDER)
     return 0 if clean else 3
+
+
+def refuse_unsafe(host: str) -> None:
+    """Raises UpError for an address that strangers could reach without a key."""
+    if not is_loopback(host) and os.environ.get("GANSERVE_AUTH") != "keys":
+        raise UpError(f"{host} is not loopback: give --auth keys, and make a key with `ganserve keys create`")
 
 
 def make_folders(var: Path) -> None:
@@ -140,6 +147,7 @@ def environment_for(var: Path, host: str, port: int) -> dict[str, str]:
         "GANSERVE_BROKER_URL": f"redis+socket://{redis}",
         "GANSERVE_BLOB_URL": (var / "blobs").as_uri(),
         "GANSERVE_URL_SECRET": secret(var, "url_secret"),
+        "GANSERVE_KEY_PEPPER": secret(var, "key_pepper"),
         "GANSERVE_WEBHOOK_SECRET": secret(var, "webhook_secret"),
         # A receiver on the same machine may be told, as long as nobody else can name one.
         "GANSERVE_WEBHOOK_LOOPBACK": "true" if is_loopback(host) else "false",
@@ -164,10 +172,22 @@ def children_for(var: Path, environment: Mapping[str, str]) -> list[Child]:
         "worker": ([*celery, "--without-gossip", "--without-mingle", "-l", "INFO"], DRAIN_S),
     }
     children = [
-        Child(name, [sys.executable, "-m", *module], logs / f"{name}.log", environment, stop_within_s)
-        for name, (module, stop_within_s) in modules.items()
+        Child(
+            name,
+            [sys.executable, "-m", *module],
+            logs / f"{name}.log",
+            {**environment, **metrics_port(environment, place)},
+            stop_within_s,
+        )
+        for place, (name, (module, stop_within_s)) in enumerate(modules.items())
     ]
     return children if "GANSERVE_BROKER_URL" in os.environ else [redis_child(var, environment), *children]
+
+
+def metrics_port(environment: Mapping[str, str], place: int) -> dict[str, str]:
+    """A port for each child, counted from the one that is set; none where none is."""
+    first = int(environment.get("GANSERVE_METRICS_PORT", "0"))
+    return {"GANSERVE_METRICS_PORT": str(first + place)} if first else {}
 
 
 def redis_child(var: Path, environment: Mapping[str, str]) -> Child:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import jobs.reaper  # noqa: F401 (registers its metrics)
+import jobs.reaper
 import jobs.webhooks.metrics
 import workers.metrics  # noqa: F401
 from api.metrics import Metrics
