@@ -25,7 +25,7 @@ from api.problems import HttpProblem, answer_error
 from api.rates import Rates, redis_storage
 from api.readiness import Probes
 from api.routes import blobs as blob_routes
-from api.routes import events, health, images, models, pages, webhooks
+from api.routes import events, health, images, models, pages, usage, webhooks
 from api.routes import jobs as job_routes
 from api.sending import Sender
 from api.submission import Desk
@@ -45,7 +45,7 @@ from jobs.views import Views
 from jobs.webhooks.signing import signer_of
 from jobs.webhooks.target import Rules, rules_of
 
-ROUTERS = (job_routes, events, images, models, webhooks, blob_routes, health, pages)
+ROUTERS = (job_routes, events, images, models, webhooks, usage, blob_routes, health, pages)
 MAX_STREAMS = 256  # event streams and long polls of one process
 TICK_S = 1.0
 

@@ -11,10 +11,12 @@ import httpx2 as httpx
 
 from client import calls, flows
 from client.calls import Call, Request, options
+from client.credentials import KeyAuth
 from client.errors import ClientError, Unreachable, error_of
 from client.events import Event, Follower
 from client.flows import Fetch, Flow, Pause, Step
 from jobs.schemas import ImageView, JobView
+from jobs.usage import UsageView
 
 T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -26,9 +28,19 @@ class AsyncClient:
     Calls raise `client.errors.ClientError`; those that can be repeated safely are, for about 15 s.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`api_key`: left out, that of the environment, `GANSERVE_API_KEY`; a service may need none."""
         self._http = httpx.AsyncClient(
-            base_url=url, transport=transport, headers={"User-Agent": "ganserve-client"}
+            base_url=url,
+            auth=KeyAuth(url, api_key),
+            transport=transport,
+            headers={"User-Agent": "ganserve-client"},
         )
 
     async def __aenter__(self) -> "AsyncClient":
@@ -120,6 +132,10 @@ class AsyncClient:
         """Upload a checkpoint; the answer is the `import` job that converts it."""
         call = calls.import_model(checkpoint, name=name, key=str(uuid.uuid4()), licence=licence)
         return await self._run(flows.sent(call))
+
+    async def usage(self) -> UsageView:
+        """What this key's tenant uses and may use."""
+        return await self._run(flows.sent(calls.usage()))
 
     async def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: do what it yields, send it the outcome or throw it the error."""

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import httpx2 as httpx
 
 from jobs.schemas import AnySubmitted, ImageView, JobPage, JobView, submit_adapter
+from jobs.usage import UsageView
 
 T = TypeVar("T")
 Request = AnySubmitted
@@ -97,6 +98,10 @@ def import_model(checkpoint: Path, *, name: str, key: str, licence: str | None =
     return Call(
         "POST", "/v1/models", _job, headers=headers, upload=checkpoint, fields=fields, read_timeout_s=600
     )
+
+
+def usage() -> Call[UsageView]:
+    return Call("GET", "/v1/usage", lambda reply: UsageView.model_validate_json(reply.content))
 
 
 def _job(reply: httpx.Response) -> JobView:

@@ -1,8 +1,12 @@
 """The `ganserve` command. Each group of commands is a file in `client/commands`."""
 
+import os
+from typing import Annotated
+
 import typer
 
-from client.commands import create, evaluate, jobs, local, models
+from client.commands import access, create, evaluate, jobs, local, models
+from client.credentials import VARIABLE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,8 +16,22 @@ app = typer.Typer(
 app.add_typer(create.app)
 app.add_typer(evaluate.app)
 app.add_typer(local.app)
+app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+
+
+@app.callback()
+def given(
+    api_key: Annotated[
+        str,
+        typer.Option(envvar=VARIABLE, show_envvar=True, help="Your API key, where the service asks for one."),
+    ] = "",
+) -> None:
+    """What every command knows."""
+    if api_key:
+        os.environ[VARIABLE] = api_key
+
 
 if __name__ == "__main__":
     app()

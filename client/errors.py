@@ -3,6 +3,7 @@
 * ClientError
   + ApiError               the service answered with a problem document
     - Refused              4xx: the request must change (400, 413, 415, 422)
+    - Denied               401, 403: no key, a wrong one, or one that may not do that
     - Missing              404, 410: it is not there, or no longer
     - StateConflict        409: the state of the job forbids it
     - Busy                 429, 503: later may work; `retry_after_s`
@@ -43,6 +44,10 @@ class ApiError(ClientError):
 
 class Refused(ApiError):
     """The request must change."""
+
+
+class Denied(ApiError):
+    """The key is missing, wrong, or may not do that."""
 
 
 class Missing(ApiError):
@@ -95,6 +100,8 @@ class DamagedDownload(ClientError):
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
+    401: Denied,
+    403: Denied,
     404: Missing,
     409: StateConflict,
     410: Missing,

@@ -35,6 +35,7 @@ from jobs.schemas import JobView, Output, Status
 T = TypeVar("T")
 TRIES = 6
 LONG_POLL_S = 30
+PATIENCE_S = 60  # a service that wants to be left alone for longer is an answer: a quota, say, of a day
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -76,7 +77,9 @@ def sent(call: Call[T]) -> Flow[T]:
                 return call.parse(reply)
             raise error_of(reply)
         except (Busy, Unreachable) as error:
-            last = attempt == TRIES - 1
+            last = attempt == TRIES - 1 or (
+                isinstance(error, Busy) and (error.retry_after_s or 0) > PATIENCE_S
+            )
             if last or (isinstance(error, Unreachable) and not call.repeatable):
                 raise
             yield Pause(back_off(attempt, error))

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GANSERVE_"
 DEFAULT_TENANT = "default"  # everybody's, where no keys are asked for
+CALLERS_OWN = ("GANSERVE_API_KEY",)  # variables that the client reads, in an environment that may be the same
 MiB = 1024 * 1024
 
 
@@ -186,7 +187,7 @@ def _socket_url(url: str, *, scheme: str, database: str) -> str:
 
 def refuse_unknown(environment: Mapping[str, str]) -> None:
     """Raises ValueError if a `GANSERVE_*` variable is no setting."""
-    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    names = {PREFIX + name.upper() for name in Settings.model_fields} | set(CALLERS_OWN)
     for name in environment:
         if name.upper().startswith(PREFIX) and name.upper() not in names:
             close = difflib.get_close_matches(name.upper(), names, n=1)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,14 +20,20 @@ Host = Annotated[str, typer.Option(envvar="GANSERVE_HOST", help="Address to list
 Port = Annotated[
     int | None, typer.Option(envvar="GANSERVE_PORT", help="Without it 8000, or the next that is free.")
 ]
+Auth = Annotated[
+    Literal["open", "keys"] | None,
+    typer.Option(envvar="GANSERVE_AUTH", help="keys: calls need an API key (`ganserve keys create`)."),
+]
 Var = Annotated[
     Path, typer.Option(envvar="GANSERVE_WORK_DIR", help="Folder for everything it keeps.", file_okay=False)
 ]
 
 
 @app.command()
-def up(host: Host = "127.0.0.1", port: Port = None, var: Var = Path("var")) -> None:
+def up(host: Host = "127.0.0.1", port: Port = None, var: Var = Path("var"), auth: Auth = None) -> None:
     """Run the whole service on this machine until Ctrl-C."""
+    if auth is not None:
+        os.environ["GANSERVE_AUTH"] = auth
     raise typer.Exit(supervision.up(var=var, host=host, port=port))
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.errors import LimitExceeded, QueueFull, QuotaExceeded
-from jobs.schemas import MAX_IMAGES, Status
+from jobs.schemas import Status
 from jobs.store.database import now, upsert
 from jobs.store.tables import holds, jobs, storage, tenants, usage
 
@@ -126,13 +126,11 @@ def hold(connection: Connection, tenant: str, job_id: str, images: int) -> None:
 
 
 def _close(found: Usage, max_queued: int | None) -> bool:
-    quotas, images = found.quotas, found.images + found.images_held
+    quotas = found.quotas
     return (
         (max_queued is not None and found.waiting + _CROWD > max_queued)
         or (quotas.max_jobs is not None and found.jobs + _CROWD > quotas.max_jobs)
-        or (
-            quotas.max_images_per_day is not None and images + _CROWD * MAX_IMAGES > quotas.max_images_per_day
-        )
+        or quotas.max_images_per_day is not None  # a job may take many
     )
 
 
