@@ -41,5 +41,5 @@ $(RUN): pyproject.toml | $(BIN)/python
 	touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[api,worker,postgres,up,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[api,worker,postgres,otel,up,dev]'
 	touch $@ $(RUN)
