@@ -12,10 +12,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 START_S = 30.0
 
@@ -49,9 +50,10 @@ def redis_program() -> str:
 
 @dataclass
 class PrivateRedis:
-    """Keeps nothing: killed and started again, it is empty."""
+    """Keeps nothing: killed and started again, it is empty. With `append_only`, it keeps a log (AOF)."""
 
     folder: Path
+    append_only: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -69,13 +71,23 @@ class PrivateRedis:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", ""]
+        options += ["--appendonly", "yes" if self.append_only else "no", "--appendfsync", "everysec"]
         self.process = subprocess.Popen(
             [redis_program(), *options, "--dir", str(self.folder)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         wait_until(lambda: _accepts(self.socket), "the start of Redis")
+        if self.append_only:
+            wait_until(self._has_loaded, "the reading of Redis's log")
+
+    def _has_loaded(self) -> bool:
+        """While it reads its log it accepts connections, and answers commands with -LOADING."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.socket))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -118,10 +130,24 @@ def _accepts(path: Path) -> bool:
 # --- PostgreSQL ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class PrivatePostgres:
     folder: Path  # of the socket
     user: str
+    command: Sequence[str | Path]
+    options: Mapping[str, Any]  # of its process
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, **self.options)
+        wait_until(lambda: _answers(self.url), "the start of PostgreSQL")
+
+    def crash(self) -> None:
+        """The immediate shutdown: every connection breaks, nothing is tidied, the next start recovers."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait()
+            self.process = None
 
     @property
     def url(self) -> str:
@@ -171,14 +197,13 @@ def private_postgres() -> Iterator[PrivatePostgres]:
             "max_connections=200",
         ]
         flags = [flag for setting in settings for flag in ("-c", setting)]
-        server = subprocess.Popen([programs / "postgres", "-D", folder / "data", *flags], **quiet)
+        command = [programs / "postgres", "-D", folder / "data", *flags]
+        postgres = PrivatePostgres(folder, "ganserve", command, quiet)
         try:
-            postgres = PrivatePostgres(folder, "ganserve")
-            wait_until(lambda: _answers(postgres.url), "the start of PostgreSQL")
+            postgres.start()
             yield postgres
         finally:
-            server.send_signal(signal.SIGQUIT)  # at once
-            server.wait()
+            postgres.crash()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
