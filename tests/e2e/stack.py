@@ -85,6 +85,9 @@ class Stack:
         self._spawn("gateway", [sys.executable, "-m", "api.main"])
         self._await("gateway", self.is_ready, 60)
 
+    def start_dispatcher(self) -> None:
+        self._spawn("dispatcher", [sys.executable, "-m", "jobs.dispatcher"])
+
     def restart_gateway(self) -> None:
         self.kill("gateway")
         self.start_gateway()

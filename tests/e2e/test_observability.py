@@ -3,7 +3,9 @@
 import json
 import re
 import signal
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2 as httpx
@@ -16,7 +18,7 @@ from .stack import ROOT, Stack, eventually
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 LIVENESS_S = 5
-PROCESSES = ("gateway", "reaper", "worker1")
+PROCESSES = ("gateway", "reaper", "dispatcher", "worker1")
 WISH = {"who": "zebra"}  # must be in no log
 
 
@@ -35,20 +37,45 @@ def watched(
     environment = {
         "GANSERVE_LIVENESS_S": str(LIVENESS_S),
         "GANSERVE_PRELOAD": MODEL,
+        "GANSERVE_WEBHOOK_LOOPBACK": "true",
         "OTEL_EXPORTER_OTLP_ENDPOINT": traces[1],
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     stack = Stack(tmp_path_factory.mktemp("watched"), model_repo, environment)
     try:
         stack.start()
+        stack.start_dispatcher()
         stack.add_worker("tests.e2e.obstinate_worker")
         yield stack
     finally:
         stack.close()
 
 
-def submit(stack: Stack, **headers: str) -> httpx.Response:
+@pytest.fixture
+def receiver() -> Iterator[tuple[list[dict[str, str]], str]]:
+    """The headers of what it was sent, and its address."""
+    received: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            received.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield received, f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+
+
+def submit(stack: Stack, webhook: str | None = None, **headers: str) -> httpx.Response:
     request = {"kind": "generate", "model": MODEL, "input": {"source": {"seeds": [7]}}, "metadata": WISH}
+    if webhook is not None:
+        request["webhook"] = {"url": webhook}
     reply = httpx.post(f"{stack.url}/v1/jobs", json=request, headers=headers, timeout=30)
     assert reply.status_code == 202, reply.text
     return reply
@@ -83,15 +110,15 @@ def having(found: list[dict[str, object]], **wanted: object) -> list[dict[str, o
 # --- traces ----------------------------------------------------------------------------------------------
 
 
-def test_a_job_is_one_trace_from_the_callers_request_to_its_publication(
-    watched: Stack, traces: tuple[Collector, str]
+def test_a_job_is_one_trace_from_the_callers_request_to_its_webhook(
+    watched: Stack, traces: tuple[Collector, str], receiver: tuple[list[dict[str, str]], str]
 ) -> None:
-    reply = submit(watched, traceparent=f"00-{TRACE}-{CALLER}-01")
+    reply = submit(watched, receiver[1], traceparent=f"00-{TRACE}-{CALLER}-01")
     job_id = reply.json()["id"]
     assert reply.headers["traceresponse"].startswith(f"00-{TRACE}-")
     finish(watched, job_id)
     work = {"queue", "engine forward", "storage", "publish"}
-    wanted = {"POST /v1/jobs", "submit", "send", "run generate"} | work
+    wanted = {"POST /v1/jobs", "submit", "send", "run generate", "webhook"} | work
     eventually(lambda: wanted <= traces[0].of_trace(TRACE).keys(), 15)
     spans = traces[0].of_trace(TRACE)
     parents = {name: span.parent_id for name, span in spans.items()}
@@ -99,9 +126,11 @@ def test_a_job_is_one_trace_from_the_callers_request_to_its_publication(
     assert spans.keys() == wanted
     assert parents["POST /v1/jobs"] == CALLER
     assert parents["submit"] == parents["send"] == spans["POST /v1/jobs"].span_id
-    assert parents["run generate"] == spans["submit"].span_id
+    assert parents["run generate"] == parents["webhook"] == spans["submit"].span_id
+    assert [sent["traceparent"] for sent in receiver[0]] == [f"00-{TRACE}-{spans['webhook'].span_id}-01"]
     assert {parents[name] for name in work} == {spans["run generate"].span_id}
-    assert (spans["submit"].service, spans["publish"].service) == ("ganserve-gateway", "ganserve-worker")
+    services = [spans[name].service for name in ("submit", "publish", "webhook")]
+    assert services == ["ganserve-gateway", "ganserve-worker", "ganserve-dispatcher"]
     assert spans["run generate"].attributes["ganserve.job"] == job_id
     assert spans["engine forward"].attributes["ganserve.units"] == 2  # mapping and painting
     assert spans["storage"].attributes["ganserve.files"] == 1
