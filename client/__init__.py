@@ -3,5 +3,6 @@
 from client.aio import AsyncClient
 from client.errors import ClientError
 from client.sync import Client
+from client.webhooks import verify_webhook
 
-__all__ = ["AsyncClient", "Client", "ClientError"]
+__all__ = ["AsyncClient", "Client", "ClientError", "verify_webhook"]

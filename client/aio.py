@@ -137,6 +137,10 @@ class AsyncClient:
         """What this key's tenant uses and may use."""
         return await self._run(flows.sent(calls.usage()))
 
+    async def send(self, call: Call[T]) -> T:
+        """Make one call, such as those of `client.webhooks`."""
+        return await self._run(flows.sent(call))
+
     async def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: do what it yields, send it the outcome or throw it the error."""
         try:

@@ -11,6 +11,7 @@
   + Unreachable            no answer at all
   + JobUnsuccessful        the job ended as failed, canceled or expired; `.job`
   + StillRunning           `wait` ran out of time; the job goes on; `.job`
+  + BadWebhook             what arrived is not a webhook of this secret, or it is too old
   + DamagedDownload        a file's size or sha256 is not what the job states
 """
 
@@ -91,6 +92,12 @@ class StillRunning(ClientError):
     def __init__(self, job: JobView) -> None:
         super().__init__(f"{job.id} is still {job.status}")
         self.job = job
+
+
+class BadWebhook(ClientError):
+    """What arrived is not a webhook of this secret, or it is too old."""
+
+    code = "bad_webhook"
 
 
 class DamagedDownload(ClientError):

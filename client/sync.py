@@ -135,6 +135,10 @@ class Client:
         """What this key's tenant uses and may use."""
         return self._run(flows.sent(calls.usage()))
 
+    def send(self, call: Call[T]) -> T:
+        """Make one call, such as those of `client.webhooks`."""
+        return self._run(flows.sent(call))
+
     def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: do what it yields, send it the outcome or throw it the error."""
         try:
