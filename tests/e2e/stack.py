@@ -18,6 +18,7 @@ from client import Client
 from tests.servers import PrivateRedis
 
 ROOT = Path(__file__).parents[2]
+PROGRAMS = {"gateway": "api.main", "reaper": "jobs.reaper"}
 WORKER = ("worker", "-P", "threads", "--without-gossip", "--without-mingle")
 SHORT = {
     "GANSERVE_LEASE_S": "4",
@@ -25,6 +26,8 @@ SHORT = {
     "GANSERVE_REAPER_S": "1",
     "GANSERVE_CHECKPOINT_S": "0.5",
     "GANSERVE_THREADS": "1",
+    "GANSERVE_WEBHOOK_LOOPBACK": "true",
+    "GANSERVE_WEBHOOK_POLL_S": "0.2",
     # On few cores, threads that spin while they wait keep the others from working.
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -78,12 +81,16 @@ class Stack:
         """Everything but a worker."""
         self.redis.start()
         subprocess.run([sys.executable, "-m", "jobs.migrate"], env=self.environment, cwd=ROOT, check=True)
-        self._spawn("reaper", [sys.executable, "-m", "jobs.reaper"])
+        self.spawn("reaper")
         self.start_gateway()
 
     def start_gateway(self) -> None:
-        self._spawn("gateway", [sys.executable, "-m", "api.main"])
+        self.spawn("gateway")
         self._await("gateway", self.is_ready, 60)
+
+    def spawn(self, name: str) -> None:
+        """Start the process `name` (one of PROGRAMS), and do not wait for it."""
+        self._spawn(name, [sys.executable, "-m", PROGRAMS[name]])
 
     def start_dispatcher(self) -> None:
         self._spawn("dispatcher", [sys.executable, "-m", "jobs.dispatcher"])
@@ -94,26 +101,16 @@ class Stack:
 
     def add_worker(self, app: str = "workers.app") -> str:
         """Start a worker and wait until it takes work; its name. `app`: its module."""
+        name = self.spawn_worker(app)
+        self._await(name, lambda: b" ready." in self.log_path(name).read_bytes(), 90)
+        return name
+
+    def spawn_worker(self, app: str = "workers.app") -> str:
+        """Start a worker, and do not wait for it; its name."""
         self._made += 1
         name = f"worker{self._made}"
-        self._spawn(
-            name,
-            [
-                sys.executable,
-                "-m",
-                "celery",
-                "-A",
-                app,
-                *WORKER,
-                "-c",
-                "16",
-                "-n",
-                f"{name}@%h",
-                "-l",
-                "INFO",
-            ],
-        )
-        self._await(name, lambda: b" ready." in self.log_path(name).read_bytes(), 90)
+        options = ("-c", "16", "-n", f"{name}@%h", "-l", "INFO")
+        self._spawn(name, [sys.executable, "-m", "celery", "-A", app, *WORKER, *options])
         return name
 
     def workers(self) -> list[str]:
