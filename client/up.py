@@ -1,6 +1,7 @@
 """`ganserve up`: the whole service on one machine under one supervisor.
 
-Redis (embedded), the database's migrations, gateway, worker, dispatcher and reaper, and all that they keep in one folder:
+Redis (embedded), the database's migrations, gateway, worker, reaper and dispatcher, and all that they
+keep in one folder:
 
     var/ganserve.db   blobs/   redis/   logs/   secrets/   up.lock
 
