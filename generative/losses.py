@@ -25,14 +25,20 @@ class PerceptualDistance(nn.Module):
 
     def describe(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> unit features (N, C, h, w) of each stage: compute those of a fixed target once."""
-        return [_unit(m) for m in self.features(images)]
+        return unit(self.features(images))
 
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """Two descriptions -> (N,)."""
-        stages = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
-        return torch.stack(stages).mean(dim=0)
+        return between(a, b)
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Maps (N, C, h, w) of any network, each feature vector at unit length."""
     # 1e-10 inside the root: the gradient of a norm is not defined where all channels are 0
-    return x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
+    return [x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt() for x in maps]
+
+
+def between(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Unit features of two sets of pictures -> (N,)."""
+    stages = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
+    return torch.stack(stages).mean(dim=0)

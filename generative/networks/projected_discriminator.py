@@ -128,3 +128,17 @@ class ProjectedDiscriminator(nn.Module):
         logits = [head(m).flatten(1) for head, m in zip(self.heads, self.projection(images), strict=True)]
         logits.append(self.pixels(images).flatten(1).mean(dim=1, keepdim=True))
         return torch.cat(logits, dim=1)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """images: (N, 3, H, W) -> maps (N, C, h, w) of all heads and the critic, each as deep as it looks at
+        one sample alone: what it has learnt to see, to compare pictures by.
+        """
+        maps = []
+        for head, x in zip([*self.heads, self.pixels], [*self.projection(images), images], strict=True):
+            for layer in head.children():
+                if isinstance(layer, GroupDeviation):
+                    break
+                x = layer(x)
+                if isinstance(layer, nn.LeakyReLU):
+                    maps.append(x)
+        return maps

@@ -73,3 +73,20 @@ def test_each_weight_of_a_head_has_spectral_norm_one_after_training_steps() -> N
             D(images())
     weight = D.heads[0][0].weight
     assert abs(torch.linalg.matrix_norm(weight.flatten(1), 2).item() - 1) < 0.05
+
+
+def test_features_of_a_picture_do_not_depend_on_its_group() -> None:
+    D, x = discriminator().eval(), images(8)
+    together, alone = D.features(x), D.features(x[5:6])
+    assert len(together) >= 3  # at least the critic's two, and one head's
+    assert all(m.ndim == 4 and len(m) == 8 for m in together)
+    assert all(torch.allclose(m[5:6], one, atol=1e-5) for m, one in zip(together, alone, strict=True))
+
+
+def test_the_last_feature_of_the_critic_leads_to_its_logit() -> None:
+    D, x = discriminator().eval(), images(4)
+    last = D.features(x)[-1]
+    rest = list(D.pixels.children())[4:]
+    for layer in rest:
+        last = layer(last)
+    assert torch.allclose(last.flatten(1).mean(1), D(x)[:, -1], atol=1e-5)
