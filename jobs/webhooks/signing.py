@@ -1,7 +1,7 @@
 """Signatures of Standard Webhooks (standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`.
 
 A secret is not stored. It is derived from a random salt in the database and a master secret in the settings,
-so neither alone signs anything, and it can be shown again (docs/decisions/0005-webhook-secrets.md).
+so neither alone signs anything, and it can be shown again (docs/decisions/0006-webhook-secrets.md).
 """
 
 import base64
