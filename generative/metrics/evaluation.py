@@ -29,7 +29,7 @@ from generative.metrics.path_length import trimmed_mean
 from generative.metrics.pictures import PictureSet, Renders, noisy, rendered
 from generative.metrics.precision_recall import nearest, precision_recall
 from generative.metrics.report import IdentityScore, Report, Scores, factor_scores, identity_score, scores
-from generative.spaces import sample_z
+from generative.spaces import broadcast, sample_z
 
 Metric = Literal["fid", "kid", "pr", "ppl", "factors", "identity"]
 METRICS: tuple[Metric, ...] = ("fid", "kid", "pr", "ppl", "factors", "identity")
@@ -137,11 +137,16 @@ class _Course:
 
     @cached_property
     def ws(self) -> Tensor:
-        """(N, L, w_dim) of the samples."""
-        seeds = range(self.plan.seed, self.plan.seed + self.plan.count)
-        z = sample_z(seeds, self.examiner.generator.z_dim)
-        inputs = {"z": z, "psi": torch.full((len(z),), self.plan.psi)} | self._classes(len(z), 0)
-        return self.run(ops.map_z, inputs)["ws"]
+        """(N, L, w_dim) of the samples; a view, for all layers have the same w."""
+        parts = []
+        classes = self._classes(self.plan.count, 0)
+        for rows in self._rows(self.plan.count, 1000):
+            z = sample_z([self.plan.seed + row for row in rows], self.examiner.generator.z_dim)
+            inputs = {"z": z, "psi": torch.full((len(z),), self.plan.psi)}
+            inputs |= {name: x[rows.start : rows.stop] for name, x in classes.items()}
+            parts.append(self.run(ops.map_z, inputs)["w"])
+            self.callback(0, "samples")
+        return broadcast(torch.cat(parts), self.examiner.generator.num_ws)
 
     @cached_property
     def samples(self) -> Seen:
@@ -288,9 +293,9 @@ class _Course:
         )
         return {"c": F.one_hot(torch.as_tensor(drawn), classes).float()}
 
-    def _rows(self, N: int) -> Iterator[range]:
-        for start in range(0, N, CHUNK):
-            yield range(start, min(start + CHUNK, N))
+    def _rows(self, N: int, some: int = CHUNK) -> Iterator[range]:
+        for start in range(0, N, some):
+            yield range(start, min(start + some, N))
 
     def _work(self) -> int:
         """In units of the callback, about."""

@@ -65,11 +65,10 @@ Run = Callable[[Op, Inputs], Outputs]
 
 
 def map_z(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `ws` (N, L, w_dim)."""
+    """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `w` (N, w_dim)."""
     mapping = examiner.generator.mapping
     w = examiner.generator.map(inputs["z"], inputs.get("c"))
-    ws = mapping.w_avg.lerp(w, inputs["psi"][:, None])
-    return {"ws": broadcast(ws, examiner.generator.num_ws).contiguous()}
+    return {"w": mapping.w_avg.lerp(w, inputs["psi"][:, None])}
 
 
 def paint_ws(examiner: Examiner, inputs: Inputs) -> Outputs:

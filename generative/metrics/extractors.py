@@ -14,6 +14,7 @@ knows nothing beyond portraits. Inception is what published Fréchet distances u
 from pathlib import Path
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,8 +81,8 @@ def resized(images: Tensor, side: int) -> Tensor:
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
-def open_extractor(text: str, model_folder: Path) -> FeatureExtractor:
-    """`"shipped"`, `"inception=FILE"` or `"clip=FILE"`.
+def open_extractor(text: str, model_folder: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
+    """`"shipped"`, `"inception=FILE"` or `"clip=FILE"`, on the device.
 
     Raises:
         ValueError: for another text, or weights that do not fit (`CheckpointError`, which has a code).
@@ -89,11 +90,11 @@ def open_extractor(text: str, model_folder: Path) -> FeatureExtractor:
     """
     name, _, file = text.partition("=")
     if name == "shipped" and not file:
-        return ShippedFeatures(FeatureNetwork.load(model_folder))
+        return ShippedFeatures(FeatureNetwork.load(model_folder).to(device))
     readers = {"inception": inception_from, "clip": clip_image_encoder_from}
     if name not in readers or not file:
         raise ValueError(f'extractors are "shipped", "inception=FILE" and "clip=FILE", not {text[:60]!r}')
     try:
-        return NetworkFeatures(name, readers[name](read_state(Path(file))))
+        return NetworkFeatures(name, readers[name](read_state(Path(file))).to(device))
     except RuntimeError as error:  # torch's, of load_state_dict
         raise CheckpointError("wrong_shapes", f"{file} is not for {name}: {str(error)[:500]}") from None

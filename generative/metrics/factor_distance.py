@@ -36,6 +36,7 @@ def factor_distances(
     """Readings (N,) and (M,) by name -> one distance each, in the order of `kinds`.
 
     A binary reading is a probability, which counts as yes above one half; a categorical one is an index.
+    Raises ValueError for a continuous factor that does not vary in the reference.
     """
     return [_distance(name, kind, reference[name], samples[name]) for name, kind in kinds.items()]
 
@@ -57,8 +58,9 @@ def shares(values: Tensor, classes: int) -> Tensor:
 def _distance(name: str, kind: FactorKind, reference: Tensor, samples: Tensor) -> FactorDistance:
     if kind == "continuous":
         spread = reference.double().std(correction=0).item()
-        moved = wasserstein(reference, samples)
-        distance = moved / spread if spread > 0 else (torch.inf if moved else 0.0)
+        if spread == 0:
+            raise ValueError(f"{name} is the same in all pictures of the reference: its distance has no unit")
+        distance = wasserstein(reference, samples) / spread
         means = (reference.double().mean().item(),), (samples.double().mean().item(),)
         return FactorDistance(name, kind, distance, *means)
     if kind == "binary":
