@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from math import ceil
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage, Storage
@@ -72,12 +73,12 @@ class Rates:
 
 def redis_storage(settings: Settings) -> RedisStorage:
     url = settings.redis_url().replace("unix://", "redis+unix://", 1)
+    connection: dict[str, Any] = {
+        "socket_timeout": WAIT_S,
+        "socket_connect_timeout": WAIT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    prefix = f"{KEY_PREFIX}rate"
     return RedisStorage(
-        f"async+{url}",
-        wrap_exceptions=True,
-        implementation="redispy",
-        key_prefix=f"{KEY_PREFIX}rate",
-        socket_timeout=WAIT_S,
-        socket_connect_timeout=WAIT_S,
-        retry=Retry(NoBackoff(), 0),
+        f"async+{url}", wrap_exceptions=True, implementation="redispy", key_prefix=prefix, **connection
     )

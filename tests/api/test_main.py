@@ -31,6 +31,25 @@ def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
         refuse_unsafe(Settings(host=host))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "gpu-box"])
+def test_with_keys_any_address_is_served(host: str) -> None:
+    refuse_unsafe(Settings(host=host, auth="keys", key_pepper="p" * 32))
+
+
+def test_keys_need_a_pepper() -> None:
+    with pytest.raises(ValueError, match="GANSERVE_KEY_PEPPER"):
+        refuse_unsafe(Settings(auth="keys"))
+    with pytest.raises(ValueError, match="32 characters"):
+        Settings(auth="keys", key_pepper="short")
+
+
+def test_without_keys_no_other_host_name_is_taken() -> None:
+    """A page of another site could give its name this address, and then read as the visitor."""
+    with pytest.raises(ValueError, match="GANSERVE_ALLOWED_HOSTS"):
+        refuse_unsafe(Settings(allowed_hosts="api.example"))
+    assert Settings(allowed_hosts="api.example, B.example").allowed_hosts == ("api.example", "b.example")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])
 def test_loopback_is_served(host: str) -> None:
     refuse_unsafe(Settings(host=host))
