@@ -205,7 +205,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 (("{{status}}", "sum by (status) (rate(ganserve_http_request_seconds_count[rate]))"),),
                 stacked=True,
             ),
-            Panel("Answer time", "s", quantiles("ganserve_http_request_seconds")),
+            Panel(
+                "Answer time",
+                "s",
+                quantiles("ganserve_http_request_seconds"),
+                note="Long polls and event streams count with the time that they waited.",
+            ),
             Panel("Submitting a job", "s", quantiles("ganserve_submit_seconds")),
             Panel(
                 "Problems", "cps", (("{{code}}", "sum by (code) (rate(ganserve_http_problems_total[rate]))"),)

@@ -1,9 +1,11 @@
 """The Dockerfiles, read by BuildKit's own parser; what they copy is run as far as it goes without Docker."""
 
+import ast
 import importlib.util
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 
 import dockerfile
 import pytest
@@ -13,6 +15,7 @@ from packaging.utils import canonicalize_name
 from tests.deploy.given import ROOT
 
 IMAGES = {"api": ROOT / "deploy" / "api.Dockerfile", "worker": ROOT / "deploy" / "worker.Dockerfile"}
+OURS = {"api", "client", "generative", "jobs", "workers"}
 REQUIREMENTS = ROOT / "deploy" / "requirements"
 
 
@@ -102,7 +105,7 @@ def test_there_is_an_inventory(image):
 
 
 PROCESSES = {
-    "api": ("api.main", "jobs.reaper", "jobs.dispatcher", "jobs.migrate"),
+    "api": ("api.main", "jobs.reaper", "jobs.dispatcher", "jobs.migrate", "jobs.admin"),
     "worker": ("workers.app", "workers.tasks"),
 }
 
@@ -175,3 +178,30 @@ def test_no_file_names_a_registry():
     ]
 
     assert [path for path in files if hosts.search(path.read_text())] == []
+
+
+def imported(*packages):
+    """Third-party modules that the packages' files import, anywhere in them."""
+    paths = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level and node.module
+    ]
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - OURS
+
+
+@pytest.mark.parametrize(
+    ("name", "packages"), [("api", ("api", "jobs")), ("worker-gpu", ("jobs", "workers", "generative"))]
+)
+def test_the_lock_has_whatever_the_image_imports(name, packages):
+    """A package that only a developer's environment has would be missed at the first start of the image."""
+    distributions = packages_distributions()
+    there = set(locked(name))
+
+    missing = {
+        module
+        for module in imported(*packages)
+        if not {canonicalize_name(found) for found in distributions.get(module, [module])} & there
+    }
+    assert missing == set()
