@@ -1,0 +1,22 @@
+"""One small storm on the real stack. `make chaos` runs the five large ones."""
+
+import pytest
+
+from tests.chaos.rig import Ground
+from tests.chaos.storm import sound, storm
+from tests.servers import Unavailable
+
+# Those that lose most, so that a short storm meets each of them once.
+KINDS = ("worker_kill", "worker_freeze", "redis_kill", "redis_reset", "gateway_kill", "reaper_kill")
+
+
+@pytest.mark.e2e
+def test_in_a_storm_every_accepted_job_ends_once_and_only_valid_files_are_published():
+    try:
+        report = storm(7, Ground(), jobs=14, faults=len(KINDS), kinds=KINDS)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+    assert report.violations == {}
+    assert (report.jobs, report.faults.total()) == (14, len(KINDS))
+    assert sound(report), report
