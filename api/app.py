@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -43,11 +44,12 @@ from jobs.store import JobStore
 from jobs.store.access import Access
 from jobs.views import Views
 from jobs.webhooks.signing import signer_of
-from jobs.webhooks.target import Rules, rules_of
+from jobs.webhooks.target import Rules, hurried, rules_of, system_addresses
 
 ROUTERS = (job_routes, events, images, models, webhooks, usage, blob_routes, health, pages)
 MAX_STREAMS = 256  # event streams and long polls of one process
 TICK_S = 1.0
+RESOLVERS, RESOLVE_S = 8, 2.0  # threads for the names of webhooks, and how long one is waited for
 
 
 def create_app(
@@ -91,7 +93,9 @@ def create_app(
     state.views = Views(blobs, settings)
     state.cursors = Cursors(settings.secret())
     state.sender = Sender(queue)
-    state.rules, state.signer = rules or rules_of(settings), signer_of(settings)
+    names = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
+    state.rules = rules or rules_of(settings, hurried(system_addresses, RESOLVE_S, names))
+    state.signer = signer_of(settings)
     state.desk = Desk(store, catalog, state.metrics, settings, state.rules)
     state.streams = Streams(max_streams)
     state.pace = pace or Pace()

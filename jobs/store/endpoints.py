@@ -86,6 +86,12 @@ def one(connection: Connection, tenant: str, webhook_id: str) -> WebhookRow:
     return _row(row)
 
 
+def lock(connection: Connection, tenant: str, webhook_id: str) -> None:
+    """First of all, where a transaction changes an endpoint and its deliveries: so none waits in a ring."""
+    held = select(webhooks.c.id).where(_is(tenant, webhook_id)).with_for_update(key_share=True)
+    connection.execute(held).all()
+
+
 def every(connection: Connection, tenant: str) -> list[WebhookRow]:
     """Oldest first; without `jobs`."""
     wanted = select(webhooks).where(webhooks.c.tenant == tenant, webhooks.c.url.is_not(None))

@@ -61,10 +61,14 @@ def write(connection: Connection, happenings: Sequence[Happening]) -> None:
 
 
 def _endpoints(connection: Connection, tenants: Iterable[str]) -> Mapping[str, Sequence[Row[Any]]]:
-    """The endpoints by tenant that take anything now."""
+    """The endpoints by tenant that take anything now.
+
+    Locked, so that none is removed before its deliveries are written: that would fail the job's own change.
+    """
     wanted = select(webhooks).where(
         webhooks.c.tenant.in_(tenants), webhooks.c.disabled_at.is_(None), webhooks.c.url.is_not(None)
     )
+    wanted = wanted.order_by(webhooks.c.tenant, webhooks.c.id).with_for_update(read=True, key_share=True)
     found: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(wanted):
         found[row.tenant].append(row)

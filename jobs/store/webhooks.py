@@ -116,6 +116,7 @@ class WebhookStore:
         `gone` (410) or `failing` (for 5 days); mostly None.
         """
         with self._database.write() as connection:
+            endpoints.lock(connection, leased.tenant, leased.webhook_id)
             counted = deliveries.settle(
                 connection,
                 leased,
@@ -140,7 +141,7 @@ class WebhookStore:
 
     # --- the reaper's side ---------------------------------------------------------------------------------
 
-    def forget(self, kept_s: float) -> int:
+    def forget(self, kept_s: float, limit: int = 5000) -> int:
         """Drop deliveries that ended that long ago; how many."""
         with self._database.write() as connection:
-            return deliveries.forget(connection, kept_s)
+            return deliveries.forget(connection, kept_s, limit)

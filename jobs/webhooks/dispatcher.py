@@ -101,13 +101,15 @@ class Dispatcher:
                 await self._settle(leased, answer, time.monotonic() - began)
             except Transient as error:  # the lease ends, and it is due again
                 log.warning("delivery put off", error=str(error))
+            except Exception:  # the edge of an attempt; as above
+                log.exception("delivery put off")
 
     async def _answer(self, leased: Leased) -> Answer:
         try:
             return await self._send(leased)
         except Transient:
             raise
-        except Exception:  # the edge of an attempt
+        except Exception:
             log.exception("delivery failed here")
             return Answer(Outcome.INTERNAL)
 

@@ -9,7 +9,8 @@ this machine, under the names localhost, 127.0.0.0/8 and [::1].
 
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -63,14 +64,30 @@ class Target:
 
 
 def system_addresses(host: str, port: int) -> Sequence[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    """As the system resolves `host`, and not what it would make of it with a search list."""
+    absolute = f"{host}." if "." in host else host
+    found = socket.getaddrinfo(absolute, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return [str(entry[4][0]) for entry in found]
+
+
+def hurried(resolve: Resolve, within_s: float, threads: Executor) -> Resolve:
+    """`resolve` for those who cannot wait: as if the resolver did not answer, after `within_s`."""
+
+    def hurry(host: str, port: int) -> Sequence[str]:
+        try:
+            return threads.submit(resolve, host, port).result(within_s)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "the resolver takes too long") from None
+
+    return hurry
 
 
 @dataclass(frozen=True)
 class Rules:
     own_url: str
     """The gateway's own address: no webhook goes there."""
+    own_hosts: Collection[str] = ()
+    """Further names of it."""
     loopback: bool = False
     resolve: Resolve = system_addresses
 
@@ -132,7 +149,7 @@ class Rules:
         own = parse(self.own_url)
         if own.local:
             return target.local and target.port == own.port
-        return target.host == own.host
+        return target.host == own.host or target.host in self.own_hosts
 
 
 def parse(url: str) -> Target:
@@ -184,5 +201,5 @@ def _is_loopback(address: Address) -> bool:
     return address.is_loopback
 
 
-def rules_of(settings: Settings) -> Rules:
-    return Rules(settings.public_url, loopback=settings.webhook_loopback)
+def rules_of(settings: Settings, resolve: Resolve = system_addresses) -> Rules:
+    return Rules(settings.public_url, settings.allowed_hosts, settings.webhook_loopback, resolve)

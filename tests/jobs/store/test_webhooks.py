@@ -1,5 +1,6 @@
 """The outbox and its deliveries: written with the change, leased by one, settled by fence."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -252,6 +253,50 @@ def test_a_dead_letter_can_be_sent_again_as_the_same_event(store, hooks):
     [again] = lease(hooks)
 
     assert (again.event_id, again.tries, again.fence) == (one.event_id, 1, 2)
+
+
+def test_endpoints_that_come_and_go_fail_no_job(store, hooks):
+    """A delivery names its endpoint, and an endpoint may be removed while a job ends."""
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            endpoint = add(hooks)
+            hooks.alter(TENANT, endpoint.id, enabled=False)
+            hooks.remove(TENANT, endpoint.id)
+
+    def work():
+        for _ in range(10):
+            finish(store, submit(store))
+
+    with ThreadPoolExecutor(4) as pool:
+        restless = [pool.submit(come_and_go) for _ in range(2)]
+        working = [pool.submit(work) for _ in range(2)]
+        try:
+            for future in working:
+                future.result()
+        finally:
+            over.set()
+        for future in restless:
+            future.result()
+
+
+def test_settling_while_its_endpoint_is_disabled_and_enabled_waits_in_no_ring(store, hooks):
+    endpoint = add(hooks, "started", "finished")
+    for _ in range(10):
+        finish(store, submit(store))
+
+    def settle(leased):
+        hooks.settle(leased, succeeded=False, retry_in_s=0, error="timeout")
+
+    def switch():
+        for enabled in (False, True) * 5:
+            hooks.alter(TENANT, endpoint.id, enabled=enabled)
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(settle, one) for one in lease(hooks)] + [pool.submit(switch)]
+        for future in futures:
+            future.result()
 
 
 # --- endpoints -------------------------------------------------------------------------------------------

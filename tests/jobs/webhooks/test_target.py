@@ -1,13 +1,15 @@
 """Which URLs a webhook may have: the numbered cases of bad webhooks that concern URL, name and address."""
 
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from jobs.errors import BadWebhook, ForbiddenAddress, UnresolvedHost
 from jobs.settings import Settings
 from jobs.webhooks.addresses import is_public, literal
-from jobs.webhooks.target import Rules, rules_of
+from jobs.webhooks.target import Rules, hurried, rules_of, system_addresses
 
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"
 NAMES = {
@@ -185,6 +187,43 @@ def test_the_development_setting_does_not_trust_what_localhost_resolves_to():
 
 def test_the_setting_is_off_unless_it_is_set():
     assert rules_of(Settings()).loopback is False
+
+
+def test_further_names_of_the_gateway_are_its_own():
+    rules = rules_of(Settings(public_url="https://a.example", allowed_hosts="b.example,*"), resolve)
+
+    for host in ("a.example", "b.example"):
+        with pytest.raises(ForbiddenAddress):
+            rules.target(f"https://{host}/")
+    assert rules.register("https://hooks.example/")
+
+
+def test_a_slow_resolver_holds_up_no_registration():
+    over = threading.Event()
+
+    def hang(host, port):
+        over.wait(20)
+        return [PUBLIC]
+
+    with ThreadPoolExecutor(1) as threads:
+        rules = Rules("https://api.gans.example", resolve=hurried(hang, 0.05, threads))
+        taken = rules.register("https://hooks.example/")
+        with pytest.raises(UnresolvedHost):
+            rules.addresses(taken)
+        over.set()
+
+
+def test_names_are_resolved_as_they_are_without_a_search_list(monkeypatch):
+    asked = []
+
+    def getaddrinfo(host, port, **_):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    assert system_addresses("hooks.example", 443) == [PUBLIC]
+    assert asked == ["hooks.example."]
 
 
 # Borders of the networks in the registries of IANA: the address before, the first, the last, the one after.
