@@ -1,4 +1,4 @@
-"""Pictures of what a generator paints: a grid of fixed samples, and a walk through W."""
+"""Pictures of what a generator paints: a grid of fixed samples, their part maps, and a walk through W."""
 
 import io
 from itertools import pairwise
@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
-from generative.pixels import to_uint8
+from generative.pixels import from_uint8, to_uint8
 from generative.spaces import broadcast, sample_z, truncate
+from generative.worlds.palettes import PART_COLORS
 
 ROWS, COLUMNS = 4, 8
 
@@ -30,6 +32,17 @@ def walk(generator: Generator, seeds: tuple[int, ...], steps: int, psi: float = 
     t = torch.linspace(0, 1, steps)[:, None]
     ws = torch.cat([a.lerp(b, t) for a, b in pairwise(w)])
     return tile(generator.synthesize(broadcast(ws, generator.num_ws)), steps)
+
+
+@torch.no_grad()
+def parts_grid(generator: Generator, network: PartsNetwork, psi: float = 1.0, seed: int = 0) -> Tensor:
+    """(3, 2 * ROWS * H, COLUMNS * W): rows of samples, each above the row of their part maps in colours."""
+    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim)
+    images = generator(z, psi=psi).clamp(-1, 1)
+    colors = torch.tensor(list(PART_COLORS.values()), dtype=torch.uint8)
+    maps = from_uint8(colors[network.label(images).long()])
+    rows = zip(images.split(COLUMNS), maps.split(COLUMNS), strict=True)
+    return tile(torch.cat([row for pair in rows for row in pair]), COLUMNS)
 
 
 def tile(images: Tensor, columns: int) -> Tensor:

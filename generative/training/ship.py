@@ -14,7 +14,7 @@ from generative.networks.stylegan2 import Generator
 from generative.store import save_model
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits
-from generative.training.grid import sample_grid, walk, write_png
+from generative.training.grid import parts_grid, sample_grid, walk, write_png
 from generative.training.loop import CONFIG
 from generative.training.score import Reference, load_average
 
@@ -41,7 +41,9 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     network.save(out)
     save_directions(out, "factors", "regression", factor_set(generator, network))
     if (run / "parts").exists():
-        PartsNetwork.load(run / "parts").save(out)
+        parts = PartsNetwork.load(run / "parts")
+        parts.save(out)
+        write_png(out / "parts.png", parts_grid(generator, parts), scale=2)
     write_png(out / "samples.png", sample_grid(generator, rows=8))
     write_png(out / "samples_psi_1.png", sample_grid(generator, psi=1.0, rows=8))
     write_png(out / "interpolation.png", walk(generator, WALK_SEEDS, WALK_STEPS), scale=2)

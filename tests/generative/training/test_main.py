@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from generative.networks.parts_network import PartsNetwork
@@ -34,6 +35,8 @@ def test_the_commands_lead_from_nothing_to_a_model_folder(tmp_path: Path) -> Non
 
     _, card = load_model(tmp_path / "small")
     assert PartsNetwork.load(tmp_path / "small").record.pictures == 20
+    with Image.open(tmp_path / "small" / "parts.png") as picture:
+        assert picture.size == (2 * 8 * 16, 2 * 8 * 16)  # four rows of samples, and of their maps
     assert card.images_seen == 12 + 32 and card.training["pairing"] == 3.0
 
 
