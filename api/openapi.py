@@ -19,6 +19,9 @@ REF = "#/components/schemas/{model}"
 VERSION = "1"  # of the contract: it changes by addition only
 ABOUT = """Deep generative models over HTTP: generate pictures, invert and edit them, by job.
 
+Where the service asks for an API key, every call shows it: `Authorization: Bearer sgk_…`. Those who run the
+service make one with `ganserve keys create`.
+
 Errors are problem documents (RFC 9457) with a stable `code`; `/errors/{code}` tells what each means."""
 
 KEY = """An API key, where the service asks for one (`Authorization: Bearer sgk_…`). Each call names the scope

@@ -106,9 +106,11 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     )
     answers = ", ".join(code for code in operation["responses"] if code != "default")
     about = html.escape(operation.get("description", operation.get("summary", "")))
+    scopes = [scope for way in operation["security"] for scope in way["key"]]
+    needs = f"Needs <code>{scopes[0]}</code>, where keys are asked for." if scopes else "Needs no key."
     return (
         f"<section><h3><b>{method.upper()}</b> {html.escape(path)}</h3><p>{about}</p>"
-        f"<ul>{parameters}</ul><p>Answers {answers}, or a problem.</p></section>"
+        f"<ul>{parameters}</ul><p>Answers {answers}, or a problem. {needs}</p></section>"
     )
 
 
