@@ -110,7 +110,8 @@ def _trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _without_secrets(logger: WrappedLogger, method: str, line: str) -> str:
+def _without_secrets(logger: WrappedLogger, method: str, line: Any) -> str:
+    """The last step: by now the event is its line."""
     return without_secrets(line)
 
 

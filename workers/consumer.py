@@ -38,7 +38,11 @@ class WatchedConsumer(Consumer):
         connect = conn.ensure_connection
 
         def watched(errback: Any, retries: Any, callback: Callable[[], None]) -> Any:
-            return connect(errback, retries, callback=lambda: (self.poll.tick(), callback()))
+            def each_second() -> None:
+                self.poll.tick()
+                callback()
+
+            return connect(errback, retries, callback=each_second)
 
         conn.ensure_connection = watched
         return super().ensure_connected(conn)

@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Iterable
 
+from torch import Tensor
+
 from jobs.settings import DEFAULT_TENANT
 from workers.context import Context
 from workers.work import painting
@@ -23,5 +25,6 @@ def preload(names: Iterable[str], context: Context) -> None:
         truncation = Truncation(class_index=0 if model.generator.c_dim else None)
         inputs = mapping_inputs(model, from_seeds([0], model.generator), truncation)
         ws = context.engine.forward(model, painting.map_z, inputs).result()
+        assert isinstance(ws, Tensor)
         context.engine.forward(model, painting.paint_const, {"ws": ws}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)

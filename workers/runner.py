@@ -88,7 +88,7 @@ def run_next(hint: str, works: Mapping[Kind, Work], lanes: Collection[str], cont
 
 def _carry(claim: Claim, work: Work, context: Context) -> Outcome:
     row = claim.row
-    about = {"job": row.id, "attempt": row.attempts, "worker": context.worker}
+    about: dict[str, Any] = {"job": row.id, "attempt": row.attempts, "worker": context.worker}
     parent = tracing.read(row.traceparent)
     with (
         bound_contextvars(tenant=row.tenant, kind=row.kind, **about),

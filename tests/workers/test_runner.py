@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 import torch
 from sqlalchemy import update
 
+from jobs import tracing
 from jobs.errors import BlobsUnavailable, JobFailed, StoreUnavailable, UnknownImage
 from jobs.lanes import LANES
+from jobs.metrics import REGISTRY
 from jobs.queue import TASK_NAMES
 from jobs.schemas import Kind, Status
 from jobs.settings import DEFAULT_TENANT
@@ -389,3 +392,40 @@ def test_a_job_that_was_lost_twice_with_its_process_runs_alone(context, submit):
         assert run_job(lone.id, lambda job: overlap.append("lone began"), context) is Outcome.SUCCEEDED
         assert running.result() is Outcome.SUCCEEDED
     assert overlap == ["neighbour left", "lone began"]
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_claims_and_attempts_are_counted_by_how_they_went(context, submit):
+    row = submit()
+    names = ("claimed", "none", "draining")
+    before = [sample("ganserve_claims_total", outcome=name) for name in names]
+    ran = sample("ganserve_job_run_seconds_count", kind="generate", outcome="succeeded")
+
+    run_job(row.id, lambda job: None, context)
+    run_job(row.id, lambda job: None, context)
+    context.drain.set()
+    run_job(row.id, lambda job: None, context)
+
+    after = [sample("ganserve_claims_total", outcome=name) for name in names]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]
+    assert sample("ganserve_job_run_seconds_count", kind="generate", outcome="succeeded") == ran + 1
+
+
+def test_all_threads_of_an_attempt_log_and_trace_under_its_job(context, submit):
+    seen = {}
+
+    def look(name: str) -> bytes:
+        seen[name] = structlog.contextvars.get_contextvars().get("job"), tracing.current()
+        return b"x"
+
+    def work(job):
+        look("job")
+        job.outbox.put("a.bin", lambda: look("outbox"), role="image", media_type="application/octet-stream")
+
+    row = submit()
+    run_job(row.id, work, context)
+    assert seen["job"] == seen["outbox"] and seen["job"][0] == row.id
+    assert tracing.current() is None and "job" not in structlog.contextvars.get_contextvars()
