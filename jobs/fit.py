@@ -94,7 +94,7 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
         raise BadRequest(f"input.class is {given.class_index}: the model has classes 0 to {card.classes - 1}")
     if card.world == WORLD:
         return
-    if given.reference == "world":
+    if given.reference == "world" and set(given.metrics) != {"ppl"}:
         raise UnsupportedByModel(
             f"input.reference: the model {card.name!r} was not trained on a world that can be rendered;"
             " give pictures."

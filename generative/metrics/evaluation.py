@@ -121,9 +121,9 @@ class _Course:
         sets, distances = self._compared() if compared else ((), {})
         report = Report(
             extractor=self.examiner.extractor.name,
-            dimensions=self.samples.features.shape[1] if compared else 0,
+            dimensions=self.samples.features.shape[1] if compared else None,
             count=self.plan.count,
-            reference={"kind": "renders" if self.rendered else "pictures", "count": len(self.reference)},
+            reference=self._about_reference() if compared else None,
             psi=self.plan.psi,
             seed=self.plan.seed,
             sets=sets,
@@ -132,6 +132,9 @@ class _Course:
             identity=self._identity() if self._wants("identity") else (),
         )
         return Evaluation(report, self._sheet() if compared else None)
+
+    def _about_reference(self) -> dict[str, str | int]:
+        return {"kind": "renders" if self.rendered else "pictures", "count": len(self.reference)}
 
     # --- what is looked at -------------------------------------------------------------------------------
 

@@ -53,9 +53,9 @@ class IdentityScore(_Record):
 
 class Report(_Record):
     extractor: str
-    dimensions: int
+    dimensions: int | None  # of the features, where pictures were compared
     count: int
-    reference: dict[str, Any]
+    reference: dict[str, Any] | None
     psi: float
     seed: int
     sets: tuple[Scores, ...]
@@ -70,10 +70,12 @@ class Report(_Record):
 
     def markdown(self) -> str:
         """Tables for a page."""
-        named = [n for n in Scores.model_fields if n != "name" and getattr(self.sets[0], n) is not None]
-        titles = [_TITLES[n] for n in named]
-        rows = [[s.name, *(_text(getattr(s, n)) for n in named)] for s in self.sets]
-        tables = [_table([f"against {self._what()}", *titles], rows)]
+        tables = []
+        if self.reference is not None:
+            named = [n for n in _TITLES if getattr(self.sets[0], n) is not None]
+            rows = [[s.name, *(_text(getattr(s, n)) for n in named)] for s in self.sets]
+            against = f"against {self.reference['count']:,} {self.reference['kind']}"
+            tables.append(_table([against, *(_TITLES[n] for n in named)], rows))
         if self.ppl is not None:
             about = f"Perceptual path length ({self.ppl['space']}, {self.ppl['sampling']}): "
             tables.append(about + _text(self.ppl["length"]))
@@ -88,9 +90,6 @@ class Report(_Record):
             ]
             tables.append(_table(["change", "consistency", "drift"], rows))
         return "\n\n".join(tables) + "\n"
-
-    def _what(self) -> str:
-        return f"{self.reference['count']:,} {self.reference['kind']}"
 
 
 _TITLES = {

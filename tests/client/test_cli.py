@@ -124,6 +124,51 @@ def test_edit_wants_exactly_one_source(ganserve, service, extra):
     assert service.requests == []
 
 
+EVALUATED = {
+    "count": 100,
+    "reference": {"kind": "renders", "count": 100},
+    "sets": [{"name": "samples", "fid": 0.0512, "kid": 1e-5}, {"name": "renders", "fid": 0.011, "kid": 2e-6}],
+    "ppl": {"length": 11.5, "space": "w", "sampling": "full", "pairs": 100},
+    "factors": [{"name": "hat", "kind": "binary", "distance": 0.07, "floor": 0.01}],
+    "identity": [{"change": "turned head", "consistency": 0.8, "drift": {}}],
+}
+
+
+def test_evaluate_prints_its_numbers_and_saves_the_files(ganserve, service, tmp_path):
+    done = view(kind="evaluate", result=EVALUATED)
+    service.replies = [queued(kind="evaluate"), finished(done), httpx.Response(200, content=PICTURE)]
+
+    result = ganserve("evaluate", "portraits", "--metrics", "fid,ppl", "--count", "100", "--path", "z-end")
+
+    assert result.exit_code == 0, result.output
+    body = json.loads(service.requests[0].content)
+    assert (body["kind"], body["model"]) == ("evaluate", "portraits")
+    assert body["input"]["metrics"] == ["fid", "ppl"] and body["input"]["reference"] == "world"
+    assert body["input"]["path"] == {"space": "z", "sampling": "end"}
+    assert (tmp_path / "out" / "0.png").read_bytes() == PICTURE
+    for text in ("against 100 renders", "0.0512", "11.5", "hat", "turned head: 0.8"):
+        assert text in result.stdout
+
+
+def test_evaluate_compares_with_uploaded_pictures_or_an_earlier_job(ganserve, service, tmp_path):
+    pictures = [tmp_path / f"{i}.png" for i in range(16)]
+    for i, path in enumerate(pictures):
+        path.write_bytes(b"png")
+        image = {
+            "id": f"img_{i:064x}", "width": 64, "height": 64, "media_type": "image/png", "size_bytes": 3,
+            "sha256": "0" * 64, "created_at": "", "url": "",
+        }  # fmt: skip
+        service.replies.append(httpx.Response(201, json=image))
+    service.replies += [queued(kind="evaluate")] * 2
+    chosen = [argument for path in pictures for argument in ("--image", str(path))]
+
+    assert ganserve("evaluate", "faces", *chosen, "--no-wait").exit_code == 0
+    assert ganserve("evaluate", "faces", "--job", JOB_ID, "--no-wait").exit_code == 0
+    assert ganserve("evaluate", "faces", "--job", JOB_ID, "--image", str(pictures[0])).exit_code == 2
+    sent = [json.loads(request.content)["input"]["reference"] for request in service.requests[-2:]]
+    assert sent == [{"images": [f"img_{i:064x}" for i in range(16)]}, {"job": JOB_ID}]
+
+
 def test_jobs_are_listed_with_the_filters_given(ganserve, service):
     service.replies = [httpx.Response(200, json={"data": [view()], "next_cursor": None})]
 

@@ -209,3 +209,31 @@ def test_pictures_say_how_they_were_made(client, tmp_path):
     assert provenance["model"] == MODEL
     assert provenance["model_sha256"] == client.model(MODEL)["sha256"]
     assert 11 in provenance.values()
+
+
+def test_evaluate_compares_a_model_with_renders_of_its_world(client, tmp_path):
+    job = client.submit({"kind": "evaluate", "model": "portraits", "input": {"count": 64, "seed": 1}})
+
+    events = list(client.stream(job.id))
+
+    assert {e.data["message"] for e in events if e.type == "progress"} <= {
+        "samples", "reference", "renders", "noisy renders", "comparing samples", "comparing renders",
+        "comparing renders with 5 % noise",
+    }  # fmt: skip
+    ended = events[-1].job()
+    assert ended.status == "succeeded", ended.error
+    samples, renders, noisy = ended.result["sets"]
+    assert samples["fid"] < noisy["fid"] and renders["fid"] < noisy["fid"]
+    assert len(ended.result["factors"]) == 27
+    names = {path.name for path in client.download(client.get(job.id), tmp_path)}
+    assert names == {"report.md", "factors.png", "nearest.png"}
+
+
+def test_evaluate_compares_with_the_pictures_of_an_earlier_job(client):
+    made = finished(client, client.submit(generation("0-31")))
+    request = {"metrics": ["fid", "pr"], "count": 32, "psi": 0.7, "reference": {"job": made.id}}
+
+    job = finished(client, client.submit({"kind": "evaluate", "model": MODEL, "input": request}))
+
+    [row] = job.result["sets"]
+    assert row["fid"] < 1e-6 and row["precision"] == 1

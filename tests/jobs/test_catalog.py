@@ -207,6 +207,46 @@ def test_an_edit_that_the_model_cannot_do_is_refused(card, error, given):
         check(request("edit", **({"source": {"seeds": [1]}} | EDIT | given)), card)
 
 
+@pytest.fixture
+def of_the_world(card):
+    return card.model_copy(update={"training": {"world": "portraits"}})
+
+
+def test_a_model_of_the_world_can_be_evaluated_on_it(of_the_world):
+    check(request("evaluate", metrics=["fid", "kid", "pr", "ppl", "factors", "identity"]), of_the_world)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"metrics": ["ppl", "fid"]},
+        {"reference": {"job": "job_" + "0" * 26}},  # the default metrics read factors
+        {"reference": {"job": "job_" + "0" * 26}, "metrics": ["identity"]},
+    ],
+)
+def test_another_model_is_not_evaluated_on_the_world_or_its_factors(card, given):
+    with pytest.raises(UnsupportedByModel):
+        check(request("evaluate", **given), card)
+
+
+def test_any_model_can_be_evaluated_on_pictures(card):
+    pictures = {"job": "job_" + "0" * 26}
+    check(request("evaluate", reference=pictures, metrics=["fid", "kid", "pr", "ppl"]), card)
+    check(request("evaluate", metrics=["ppl"]), card)  # which compares with nothing
+
+
+def test_evaluation_of_classes_takes_one_that_the_model_has_or_all(of_the_world):
+    conditional = of_the_world.model_copy(update={"classes": 10})
+
+    check(request("evaluate"), conditional)
+    check(request("evaluate", **{"class": 9}), conditional)
+    with pytest.raises(BadRequest):
+        check(request("evaluate", **{"class": 10}), conditional)
+    with pytest.raises(UnsupportedByModel):
+        check(request("evaluate", **{"class": 0}), of_the_world)
+
+
 def test_latents_that_cannot_be_written_are_not_asked_for(card):
     with pytest.raises(UnsupportedByModel):
         check(request(output={"latents": "s"}), card)

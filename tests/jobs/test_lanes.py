@@ -19,6 +19,7 @@ SMILE = {"operations": [{"op": "direction", "name": "smile"}]}
         ("edit", {"source": {"seeds": [1]}} | SMILE, "fast"),
         ("edit", {"source": IMAGES} | SMILE, "slow"),
         ("invert", IMAGES, "slow"),
+        ("evaluate", {}, "slow"),
         ("import", {"upload": "t/default/u/0", "sha256": "0" * 64}, "import"),
     ],
 )

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from jobs.schemas import MAX_IMAGES, Status, parse_layers, parse_seeds, request_adapter, submit_adapter
 
 IMAGE = "img_" + "0" * 64
+JOB = "job_" + "0" * 26
 EDIT = {"source": {"seeds": [1]}, "operations": [{"op": "direction", "name": "smile"}]}
 
 
@@ -50,6 +51,9 @@ def test_layers_are_written_as_ranges(text, layers):
         ("generate", {"mixing": {"rows": [1], "columns": [2, 3], "layers": "0-3"}}),
         ("invert", {"images": [IMAGE], "stop": {"perceptual": 0.05}, "losses": {"pixel": 1}}),
         ("edit", EDIT | {"sweep": {"strengths": [-3, 0, 3]}}),
+        ("evaluate", {}),
+        ("evaluate", {"metrics": ["ppl"], "path": {"space": "z", "sampling": "end"}, "class": 1}),
+        ("evaluate", {"reference": {"images": [f"img_{i:064x}" for i in range(16)]}}),
     ],
 )
 def test_a_request_is_the_same_after_a_trip_through_a_row(kind, given):
@@ -108,9 +112,19 @@ def test_what_is_not_in_the_contract_is_refused(change):
         ("edit", EDIT | {"operations": []}),
         ("edit", EDIT | {"sweep": {"operation": 1, "strengths": [1]}}),
         ("edit", EDIT | {"operations": [{"op": "magic", "name": "smile"}]}),
+        ("evaluate", {"metrics": []}),
+        ("evaluate", {"metrics": ["fid", "psnr"]}),
+        ("evaluate", {"count": 15}),
+        ("evaluate", {"count": 50_001}),
+        ("evaluate", {"seed": 2**32 - 1}),  # no room for as many seeds
+        ("evaluate", {"reference": "ffhq"}),
+        ("evaluate", {"reference": {}}),
+        ("evaluate", {"reference": {"images": [IMAGE] * 16}}),  # one picture, sixteen times
+        ("evaluate", {"reference": {"images": [IMAGE], "job": JOB}}),
+        ("evaluate", {"path": {"space": "s"}}),
     ],
 )
-def test_inversions_and_edits_that_cannot_be_are_refused(kind, given):
+def test_inputs_that_cannot_be_are_refused(kind, given):
     with pytest.raises(ValidationError):
         parse(kind, given)
 

@@ -94,7 +94,7 @@ def test_only_what_is_asked_for_is_reported(examiner) -> None:
     report = evaluate(
         examiner, Plan(("ppl",), N, path_space="z", path_sampling="end"), Renders(N, SIDE, 0), run
     ).report
-    assert report.plain().keys() == {"extractor", "count", "reference", "psi", "seed", "dimensions", "ppl"}
+    assert report.plain().keys() == {"extractor", "count", "psi", "seed", "ppl"}
     assert report.ppl["space"] == "z" and report.ppl["length"] > 0
     report = evaluate(examiner, Plan(("fid",), N), Renders(N, SIDE, 0), run).report
     assert report.sets[0].model_dump(exclude_none=True).keys() == {"name", "fid"}
