@@ -53,6 +53,10 @@ CASES = {
         [UP["worker"], gauge('ganserve_queue_jobs{lane="1-normal.fast"}', 3)],
     ),
     "GanserveReaperMissing": ([UP["gateway"]], [UP["reaper"]]),
+    "GanserveDispatcherMissing": (
+        [('ganserve_build_info{process="dispatcher"}', "1x20 stale")],
+        [UP["gateway"]],  # none was ever there
+    ),
     "GanserveLoopSilent": (
         [gauge('ganserve_loop_age_seconds{process="worker", loop="poll", instance="w"}', 61)],
         [gauge('ganserve_loop_age_seconds{process="worker", loop="poll", instance="w"}', 59)],
@@ -188,7 +192,7 @@ def test_every_alert_fires_when_it_should_and_not_before(tmp_path):
         for seen, fires in zip(both, (True, False), strict=True)
     ]
     path = tmp_path / "alerts_test.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
+    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "2m", "tests": tests}))
 
     done = promtool("test", "rules", path)
 

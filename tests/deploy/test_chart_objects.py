@@ -1,6 +1,9 @@
 """Every object of the chart is one that Kubernetes takes, in two versions, with no field unknown to it."""
 
 import json
+import subprocess
+import sys
+import tarfile
 from collections import Counter
 from functools import cache
 
@@ -122,3 +125,26 @@ def test_where_policies_are_off_there_are_none():
 def test_the_chart_holds_the_rules_and_the_dashboard_of_deploy():
     assert (CHART / "files" / "alerts.yaml").resolve() == ROOT / "deploy" / "prometheus" / "alerts.yaml"
     assert (CHART / "files" / "dashboard.json").resolve() == ROOT / "deploy" / "grafana" / "ganserve.json"
+
+
+def test_a_package_of_the_chart_holds_the_files_behind_the_links(tmp_path):
+    """What is installed from an archive, or a registry, has no repository beside it."""
+    code = "import helm_python, sys; helm_python.package(sys.argv[1], destination=sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, CHART, tmp_path], check=True, capture_output=True)
+    (archive,) = tmp_path.glob("ganserve-*.tgz")
+
+    with tarfile.open(archive) as package:
+        rules = package.extractfile("ganserve/files/alerts.yaml").read()
+    assert rules == (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_bytes()
+
+
+def test_helm_finds_nothing_to_say_against_the_chart():
+    code = (
+        "import helm_python, json, sys\n"
+        "json.dump(helm_python.lint(sys.argv[1], json.load(sys.stdin)), sys.stdout, default=str)"
+    )
+    values = json.dumps(values_of("gpu"))
+    done = subprocess.run([sys.executable, "-c", code, CHART], input=values, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert [message for message in json.loads(done.stdout)["messages"] if "icon" not in str(message)] == []

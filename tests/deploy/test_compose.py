@@ -1,12 +1,13 @@
 """compose.yaml: what the compose specification allows, and what we ask of every service."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from jobs.settings import PREFIX, Settings
 from tests.deploy.given import ROOT
@@ -40,13 +41,8 @@ def filled(text):
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
 def test_it_meets_the_specification(name):
-    tool = shutil.which("check-jsonschema") or ROOT / ".venv" / "bin" / "check-jsonschema"
-    done = subprocess.run(
-        [tool, "--builtin-schema", "vendor.compose-spec", DEPLOY / name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    tool = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*tool, DEPLOY / name], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
 
@@ -91,7 +87,7 @@ def test_secrets_have_no_default():
 def test_the_new_environment_has_secrets_of_its_own(tmp_path):
     for name in ("new_env.py", "env.example"):
         shutil.copy(DEPLOY / name, tmp_path)
-    subprocess.run(["python3", tmp_path / "new_env.py"], check=True)
+    subprocess.run([sys.executable, tmp_path / "new_env.py"], check=True)
     path = tmp_path / ".env"
     made = dict(line.split("=", 1) for line in path.read_text().splitlines() if line and line[0] != "#")
 
@@ -102,7 +98,7 @@ def test_the_new_environment_has_secrets_of_its_own(tmp_path):
     assert {name: value for name, value in made.items() if example()[name] != "secret"} == {
         name: value for name, value in example().items() if value != "secret"
     }
-    assert subprocess.run(["python3", tmp_path / "new_env.py"], capture_output=True).returncode == 1
+    assert subprocess.run([sys.executable, tmp_path / "new_env.py"], capture_output=True).returncode == 1
 
 
 def test_no_image_is_latest():
@@ -189,22 +185,15 @@ def test_grafana_finds_its_source_and_its_dashboard():
     assert f"{provider['options']['path']}/ganserve.json" in mounted
 
 
-def test_the_bucket_is_made_once(monkeypatch):
-    import importlib.util
-
+def test_the_bucket_is_made_once(s3_server):
     spec = importlib.util.spec_from_file_location("make_bucket", DEPLOY / "make_bucket.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        given = Settings(
-            blob_url="s3://fresh/objects",
-            s3_endpoint=f"http://{host}:{port}",
-            s3_access_key="test",
-            s3_secret_key="test",
-        )
-        assert [module.make_bucket(given), module.make_bucket(given)] == [True, False]
-    finally:
-        server.stop()
+    given = Settings(
+        blob_url="s3://fresh/objects",
+        s3_endpoint=s3_server.endpoint,
+        s3_access_key=s3_server.access_key,
+        s3_secret_key=s3_server.secret_key,
+    )
+
+    assert [module.make_bucket(given), module.make_bucket(given)] == [True, False]

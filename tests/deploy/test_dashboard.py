@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import subprocess
+import sys
 
 import yaml
 
@@ -109,6 +110,6 @@ def test_the_chart_brings_the_dashboard(chart):
 def test_the_program_writes_the_file(tmp_path):
     copy = tmp_path / "dashboard.py"
     copy.write_text(FILE.with_name("dashboard.py").read_text())
-    subprocess.run(["python3", copy], check=True)
+    subprocess.run([sys.executable, copy], check=True)
 
     assert (tmp_path / "ganserve.json").read_text() == FILE.read_text()
