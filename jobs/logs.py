@@ -22,8 +22,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from jobs import tracing
 from jobs.settings import Settings
 
-# They tell of every call, with its whole URL.
-TALKATIVE = ("boto3", "botocore", "httpcore", "httpx", "httpx2", "s3transfer", "urllib3")
+# They tell of every call with its whole URL, or of every message; heard from warnings on.
+TALKATIVE = (
+    *("boto3", "botocore", "httpcore", "httpx", "httpx2", "s3transfer", "urllib3"),
+    *("celery.app.trace", "celery.worker.strategy"),
+)
 
 _SECRET = re.compile(
     r"(?P<key>\bsgk_[A-Za-z0-9]+_[A-Za-z0-9]+_)[A-Za-z0-9]+"

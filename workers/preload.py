@@ -9,7 +9,7 @@ from torch import Tensor
 from jobs.settings import DEFAULT_TENANT
 from workers.context import Context
 from workers.work import painting
-from workers.work.sources import Truncation, from_seeds, mapping_inputs
+from workers.work.sources import NoiseSource, Truncation, from_seeds, mapping_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -27,4 +27,6 @@ def preload(names: Iterable[str], context: Context) -> None:
         ws = context.engine.forward(model, painting.map_z, inputs).result()
         assert isinstance(ws, Tensor)
         context.engine.forward(model, painting.paint_const, {"ws": ws}).result()
+        noises = NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1)
+        context.engine.forward(model, painting.paint_noises, {"ws": ws, **noises}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)
