@@ -11,7 +11,9 @@ from jobs.words import (
     MIN_PICTURES,
     ImageId,
     JobId,
+    Layers,
     MetricName,
+    Name,
     Psi,
     Strict,
 )
@@ -43,6 +45,15 @@ class Pictures(Strict):
         return self
 
 
+class EditStep(Strict):
+    """A direction of the model in W or W+, and how far."""
+
+    name: Name
+    strength: Annotated[float, Field(ge=-100, le=100)] = 1.0
+    layers: Layers | None = None
+    """Overrides the layers that the direction recommends."""
+
+
 class EvaluateInput(Strict):
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1, max_length=6)] = (
         "fid",
@@ -61,3 +72,11 @@ class EvaluateInput(Strict):
     """Samples have the seeds `seed`, `seed + 1`, …; renders and subsets follow from it too."""
     path: PathOptions = PathOptions()
     """For `ppl`."""
+    edits: Annotated[tuple[EditStep, ...], Field(max_length=16)] = ()
+    """For `identity`: whether people stay who they are along these directions, each by itself."""
+
+    @model_validator(mode="after")
+    def _edits_are_for_identity(self) -> "EvaluateInput":
+        if self.edits and "identity" not in self.metrics:
+            raise ValueError("edits are for the metric identity")
+        return self

@@ -92,6 +92,12 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
         raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
     if given.class_index is not None and given.class_index >= card.classes:
         raise BadRequest(f"input.class is {given.class_index}: the model has classes 0 to {card.classes - 1}")
+    for i, step in enumerate(given.edits):
+        space, where = card.direction(step.name).space, f"input.edits[{i}]"
+        if space not in ("w", "w+"):
+            raise UnsupportedByModel(f"{where} acts in {space!r}; only edits in w and w+ can be followed.")
+        if step.layers is not None:
+            _check_layers(step.layers, card, f"{where}.layers")
     if card.world == WORLD:
         return
     if given.reference == "world" and set(given.metrics) != {"ppl"}:

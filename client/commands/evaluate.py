@@ -22,6 +22,7 @@ Image = Annotated[
 ]
 Earlier = Annotated[str | None, typer.Option("--job", help="Compare with the pictures of this job.")]
 Sampling = Annotated[str, typer.Option(help="Path length: w or z, full or end: SPACE-SAMPLING.")]
+Edits = Annotated[list[str] | None, typer.Option(help="For identity: DIRECTION or DIRECTION=STRENGTH.")]
 LARGEST = 12  # factors in the table
 
 TITLES = {
@@ -46,6 +47,7 @@ def evaluate(
     psi: Annotated[float, typer.Option(help="Truncation: 1 is none, 0 the average picture.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Samples have this seed and those that follow.")] = 0,
     path: Sampling = "w-full",
+    edit: Edits = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that the job may run.")] = 3600,
     folder: Out = Path("out"),
     no_wait: NoWait = False,
@@ -62,6 +64,7 @@ def evaluate(
             "psi": psi,
             "seed": seed,
             "path": {"space": space, "sampling": sampling},
+            "edits": [_step(text) for text in edit or []],
         }
         request = {"kind": "evaluate", "model": model, "input": inputs, "timeout_s": timeout_s}
         ended = run(client, request, folder, no_wait=no_wait, as_json=as_json, show_result=False)
@@ -106,6 +109,11 @@ def _factors(factors: list[dict[str, Any]]) -> Table:
 
 def _text(value: float) -> str:
     return f"{value:.4g}"
+
+
+def _step(text: str) -> dict[str, Any]:
+    name, _, strength = text.partition("=")
+    return {"name": name} | ({"strength": float(strength)} if strength else {})
 
 
 def _reference(client: Client, images: list[Path] | None, job: str | None) -> str | dict[str, Any]:

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from generative.editing.files import load_directions
 from generative.losses import PerceptualDistance
+from generative.metrics.changes import Edit
 from generative.metrics.evaluation import Evaluation, Metric, Plan, evaluate
 from generative.metrics.examiner import Examiner, plain_run
 from generative.metrics.extractors import ShippedFeatures, open_extractor
@@ -68,6 +70,9 @@ def main(
     features: Annotated[Path | None, typer.Option(help="folder of the feature network; the model's")] = None,
     psi: Annotated[float, typer.Option(help="truncation; 1 is none")] = 1.0,
     seed: Annotated[int, typer.Option(help="of samples, renders and subsets")] = 0,
+    edit: Annotated[
+        list[str] | None, typer.Option(help="for identity: DIRECTION or DIRECTION=STRENGTH")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="tables; without it JSON")] = False,
     sheet: Annotated[Path | None, typer.Option(help="PNG: samples, and what is nearest to them")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
@@ -75,7 +80,7 @@ def main(
 ) -> None:
     """Fréchet and kernel distances, precision and recall, path length, factors, identity."""
     torch.set_num_threads(threads)
-    plan = Plan(_metrics(metrics), count, seed, psi)
+    plan = Plan(_metrics(metrics), count, seed, psi, edits=_edits(edit or [], model))
     examiner = _examiner(model, features or model, extractor, device)
     side = examiner.img_resolution
     pictures: PictureSet = Renders(count, side, seed) if reference is None else Folder(reference, side)
@@ -98,6 +103,16 @@ def _metrics(text: str) -> tuple[Metric, ...]:
     if unknown := [name for name in text.split(",") if name not in known]:
         raise typer.BadParameter(f"metrics are {', '.join(known)}, not {unknown[0]!r}")
     return tuple(known[name] for name in text.split(","))
+
+
+def _edits(texts: Sequence[str], model: Path) -> tuple[Edit, ...]:
+    known, found = load_directions(model), []
+    for text in texts:
+        name, _, strength = text.partition("=")
+        if name not in known:
+            raise typer.BadParameter(f"the model has no direction {name!r}")
+        found.append(Edit(known[name], float(strength or 1)))
+    return tuple(found)
 
 
 def _examiner(model: Path, features: Path, extractor: str, device: str) -> Examiner:

@@ -1,12 +1,36 @@
-"""Changes after which a person should still be the same: a turned head, and fine styles of somebody else.
+"""Changes after which a person should be the same: a turned head, fine styles of somebody else, an edit.
 
-Both act on W+ and need no direction of a model: where yaw lies in W is found from the samples themselves.
+All act on W+. The first two need no direction of a model: where yaw lies in W is found from the samples.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from generative.editing.direction import Direction, apply
+from generative.spaces import Space, broadcast
 from generative.worlds import portraits
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A move along a direction in W or W+; `layers` overrides those of the direction."""
+
+    direction: Direction
+    strength: float
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.direction.name} {self.strength:+g}"
+
+    def __call__(self, ws: Tensor) -> Tensor:
+        """ws: (N, L, w_dim), one w for all layers of a sample. Raises ValueError if it does not fit."""
+        everywhere = self.layers is None and self.direction.layers is None
+        if self.direction.space is Space.W and self.direction.unit == "distance" and everywhere:
+            return broadcast(apply(ws[:, 0], self.direction, self.strength), ws.shape[1])
+        return apply(ws, self.direction, self.strength, self.layers)
 
 
 def turned(ws: Tensor, yaw: Tensor) -> Tensor:

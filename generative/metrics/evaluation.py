@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generative.metrics import examiner as ops
-from generative.metrics.changes import mixed, turn, turned, turned_renders
+from generative.metrics.changes import Edit, mixed, turn, turned, turned_renders
 from generative.metrics.examiner import Examiner, Op, Run
 from generative.metrics.factor_distance import FactorDistance, FactorKind, factor_distances
 from generative.metrics.frechet import frechet_distance
@@ -50,6 +50,7 @@ class Plan:
     path_space: Literal["w", "z"] = "w"
     path_sampling: Literal["full", "end"] = "full"
     neighbours: int = 3
+    edits: tuple[Edit, ...] = ()  # for identity
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class _Course:
         }
 
     def _identity(self) -> tuple[IdentityScore, ...]:
-        """After a turn of the head, after a change of fine styles, and after a turn of renders: the floor."""
+        """After a turn of the head and that of renders, the floor; a change of fine styles; and edits."""
         ws = self.ws[: min(PEOPLE, self.plan.count)]
         before = self.look_at_ws(ws, "identity").readings
         yaw = before["yaw"]
@@ -264,7 +265,16 @@ class _Course:
             people = self.rendered.factors[: len(ws)]
             one, two = (self._look_at_factors(f) for f in (people, turned_renders(people)))
             found.append(identity_score("turned head of renders", identity(one, two, kinds), 1.0))
-        return tuple(found)
+        return (*found, *(self._along(edit, ws, before) for edit in self.plan.edits))
+
+    def _along(self, edit: Edit, ws: Tensor, before: Mapping[str, Tensor]) -> IdentityScore:
+        """What an edit does to everything but the factor that it is named after."""
+        after = self.look_at_ws(edit(ws), "identity").readings
+        target, moved = edit.direction.name, None
+        if target in before:
+            moved = ((after[target] - before[target]).mean() / before[target].std(correction=0)).item()
+        kinds = {n: kind for n, kind in self.kinds.items() if n in IDENTITY and n != target}
+        return identity_score(edit.name, identity(before, after, kinds), moved)
 
     def _look_at_factors(self, factors: Tensor) -> Mapping[str, Tensor]:
         """(N, F) -> what is read from renders of them."""
@@ -306,7 +316,7 @@ class _Course:
         if self._wants("fid", "kid", "pr", "factors"):
             units += N + len(self.reference) * (Callback.RENDER if self.rendered else 1)
             units += (Callback.RENDER + 1) * N if self.rendered else 0
-        people = min(PEOPLE, N) * (3 + (2 * Callback.RENDER if self.rendered else 0))
+        people = min(PEOPLE, N) * (3 + len(self.plan.edits) + (2 * Callback.RENDER if self.rendered else 0))
         return units + (2 * N if self._wants("ppl") else 0) + (people if self._wants("identity") else 0)
 
 

@@ -48,7 +48,7 @@ class IdentityScore(_Record):
     change: str
     consistency: float
     drift: dict[str, float]
-    moved: float | None = None  # how far the head turned, over how far it should: one standard deviation
+    moved: float | None = None  # the factor that the change is for, in its standard deviations
 
 
 class Report(_Record):
@@ -85,10 +85,15 @@ class Report(_Record):
             )
         if self.identity:
             rows = [
-                [i.change, _text(i.consistency), ", ".join(f"{n} {d:.2f}" for n, d in i.drift.items())]
+                [
+                    i.change,
+                    _text(i.moved),
+                    _text(i.consistency),
+                    ", ".join(f"{n} {d:.2f}" for n, d in i.drift.items()),
+                ]
                 for i in self.identity
             ]
-            tables.append(_table(["change", "consistency", "drift"], rows))
+            tables.append(_table(["change", "moved", "consistency", "drift"], rows))
         return "\n\n".join(tables) + "\n"
 
 

@@ -45,6 +45,7 @@ def test_every_default_comes_back(client: TestClient, of_the_world: str) -> None
         "class": None,
         "seed": 0,
         "path": {"space": "w", "sampling": "full"},
+        "edits": [],
     }
 
 

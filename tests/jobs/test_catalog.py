@@ -217,6 +217,20 @@ def test_a_model_of_the_world_can_be_evaluated_on_it(of_the_world):
 
 
 @pytest.mark.parametrize(
+    "error, step",
+    [
+        (UnknownDirection, {"name": "smile"}),
+        (UnsupportedByModel, {"name": "in_z"}),
+        (BadRequest, {"name": "sefa_0", "layers": "0-2"}),
+    ],
+)
+def test_people_are_followed_along_directions_that_the_model_has_in_w(of_the_world, error, step):
+    check(request("evaluate", metrics=["identity"], edits=[{"name": "sefa_0"}]), of_the_world)
+    with pytest.raises(error):
+        check(request("evaluate", metrics=["identity"], edits=[step]), of_the_world)
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {},

@@ -54,6 +54,7 @@ def test_layers_are_written_as_ranges(text, layers):
         ("evaluate", {}),
         ("evaluate", {"metrics": ["ppl"], "path": {"space": "z", "sampling": "end"}, "class": 1}),
         ("evaluate", {"reference": {"images": [f"img_{i:064x}" for i in range(16)]}}),
+        ("evaluate", {"metrics": ["identity"], "edits": [{"name": "smile", "strength": -2}]}),
     ],
 )
 def test_a_request_is_the_same_after_a_trip_through_a_row(kind, given):
@@ -122,6 +123,7 @@ def test_what_is_not_in_the_contract_is_refused(change):
         ("evaluate", {"reference": {"images": [IMAGE] * 16}}),  # one picture, sixteen times
         ("evaluate", {"reference": {"images": [IMAGE], "job": JOB}}),
         ("evaluate", {"path": {"space": "s"}}),
+        ("evaluate", {"edits": [{"name": "smile"}]}),  # without the metric that they are for
     ],
 )
 def test_inputs_that_cannot_be_are_refused(kind, given):

@@ -91,6 +91,15 @@ def test_the_report_can_be_read(run, read):
     assert f"against {COUNT} renders" in report and "smile" in report
 
 
+def test_people_are_followed_along_edits(run, examiner):
+    edits = [{"name": "sefa_0", "strength": 0.0}, {"name": "sefa_0", "strength": 3.0, "layers": "0-1"}]
+    job = run(metrics=["identity"], edits=edits)
+    assert job.status is Status.SUCCEEDED, job.error
+    still, moved = job.result["identity"][-2:]
+    assert (still["change"], moved["change"]) == ("sefa_0 +0", "sefa_0 +3")
+    assert still["consistency"] == 1 and moved["consistency"] < 1
+
+
 def test_progress_rises_and_says_what_is_done(run, context):
     run(metrics=["fid", "ppl"])
     events = [e["progress"] for e in context.live.events if e["type"] == "progress"]

@@ -13,18 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generative.metrics.changes import Edit
 from generative.metrics.evaluation import Evaluation, Plan, evaluate
 from generative.metrics.examiner import Examiner, Inputs, Op, Outputs
 from generative.metrics.pictures import PictureSet, Renders
 from jobs.blobs import BlobStore
-from jobs.errors import JobFailed, NotFound, UnknownArtifact, UnknownImage, UnsupportedByModel
-from jobs.evaluation import EvaluateInput, Pictures
+from jobs.errors import (
+    JobFailed,
+    NotFound,
+    UnknownArtifact,
+    UnknownDirection,
+    UnknownImage,
+    UnsupportedByModel,
+)
+from jobs.evaluation import EditStep, EvaluateInput, Pictures
 from jobs.schemas import EvaluateRequest
 from jobs.words import MIN_PICTURES
 from workers import encode, plots
 from workers.encode import Collage
 from workers.images import decode, fit_square, to_pixels
 from workers.job import Result, RunningJob
+from workers.latents import layers_of
 from workers.models import LoadedModel
 from workers.provenance import provenance
 from workers.work.gallery import put_png
@@ -40,7 +49,7 @@ def evaluate_model(job: Job) -> Result:
         raise UnsupportedByModel("there is no network that sees the pictures of this model")
     try:
         found = evaluate(
-            examiner, _plan(wanted), _reference(job, model), _runner(job, examiner), _teller(job)
+            examiner, _plan(wanted, model), _reference(job, model), _runner(job, examiner), _teller(job)
         )
     except ValueError as error:  # something cannot be measured on these pictures
         raise JobFailed(str(error)) from error
@@ -48,7 +57,7 @@ def evaluate_model(job: Job) -> Result:
     return found.report.plain()
 
 
-def _plan(wanted: EvaluateInput) -> Plan:
+def _plan(wanted: EvaluateInput, model: LoadedModel) -> Plan:
     return Plan(
         metrics=wanted.metrics,
         count=wanted.count,
@@ -57,7 +66,15 @@ def _plan(wanted: EvaluateInput) -> Plan:
         class_index=wanted.class_index,
         path_space=wanted.path.space,
         path_sampling=wanted.path.sampling,
+        edits=tuple(_edit(step, model) for step in wanted.edits),
     )
+
+
+def _edit(step: EditStep, model: LoadedModel) -> Edit:
+    if step.name not in model.directions:
+        raise UnknownDirection(f"The model {model.name!r} has no direction {step.name!r}.")
+    layers = layers_of(step.layers, model.generator.num_ws) if step.layers else None
+    return Edit(model.directions[step.name], step.strength, layers)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@ import itertools
 import pytest
 import torch
 
-from generative.metrics.changes import mixed, turn, turned, turned_renders
+from generative.editing.direction import Direction
+from generative.metrics.changes import Edit, mixed, turn, turned, turned_renders
 from generative.metrics.identity import IDENTITY, identity
+from generative.spaces import Space
 from generative.worlds import portraits
 
 KINDS = {"jaw": "continuous", "beard": "binary", "hair_color": "categorical"}
@@ -85,6 +87,17 @@ def test_turned_renders_differ_in_nothing_but_yaw() -> None:
     column = portraits.index("yaw")
     assert (after != factors).any(dim=0).nonzero().flatten().tolist() == [column]
     assert (after[:, column] - factors[:, column]).abs().mean() > 0.2
+
+
+def test_an_edit_moves_as_its_direction_says() -> None:
+    ws = torch.randn(3, 1, 4, generator=torch.Generator().manual_seed(0)).expand(-1, 5, -1)
+    unit = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    some = Edit(Direction("smile", Space.W, unit, layers=(1, 2), unit="sigma", sigma=2.0), 1.5)
+    assert some.name == "smile +1.5"
+    assert (some(ws) - ws)[0, :, 1].tolist() == [0, 3, 3, 0, 0]
+    assert (Edit(some.direction, 1.5, layers=(4,))(ws) - ws)[0, :, 1].tolist() == [0, 0, 0, 0, 3]
+    plane = Edit(Direction("smile", Space.W, unit, unit="distance"), 2.0)  # to the distance, not by it
+    torch.testing.assert_close(plane(ws)[..., 1], torch.full((3, 5), 2.0))
 
 
 def test_mixing_takes_the_upper_half_from_the_next() -> None:
