@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from client import Client
-from client.demo import service
-from client.up import ROOT
+from client.demo import service, wait_until_ready
+from client.up import ROOT, environment_for
 from jobs.schemas import JobView, Status
 
 MODELS, MODEL = Path(os.environ.get("GANSERVE_MODEL_REPO", ROOT / "model_repo")), "portraits"
 POSTS = 300
+BLOCK = 5
 BATCH = 16
 
 
@@ -57,16 +59,52 @@ def frozen_worker() -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def submit_times(url: str) -> list[float]:
-    """Seconds of each of `POSTS` submits on one connection."""
+@contextlib.contextmanager
+def guarded_gateway(var: Path) -> Iterator[tuple[str, str]]:
+    """A second gateway on the same database and broker that asks for keys and counts calls: (url, key)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = environment_for(var, "127.0.0.1", port) | {
+        "GANSERVE_AUTH": "keys",
+        "GANSERVE_MAX_REQUESTS_PER_MINUTE": "1000000",
+        "GANSERVE_MAX_IMAGES_PER_DAY": "100000000",
+    }
+    make = [sys.executable, "-m", "jobs.admin", "keys", "create"]
+    key = subprocess.run(make, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    with (var / "logs" / "guarded.log").open("wb") as log:
+        gateway = subprocess.Popen([sys.executable, "-m", "api.main"], env=environment, stdout=log)
+    try:
+        wait_until_ready(gateway, url)
+        yield url, key
+    finally:
+        gateway.terminate()
+        gateway.wait()
+
+
+def submit_times(url: str, name: str, *, posts: int = POSTS, key: str | None = None) -> list[float]:
+    """Seconds of each submit on one connection. No two calls with the same `name` and place are one job."""
     times = []
-    with httpx.Client(base_url=url) as http:
-        for n in range(POSTS):
+    auth = {"Authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(base_url=url, headers=auth) as http:
+        for n in range(posts):
             start = time.perf_counter()
-            reply = http.post("/v1/jobs", json=generation(1, n), headers={"Idempotency-Key": f"bench-{n}"})
+            headers = {"Idempotency-Key": f"{name}-{n}"}
+            reply = http.post("/v1/jobs", json=generation(1, n), headers=headers)
             times.append(time.perf_counter() - start)
             reply.raise_for_status()
     return times
+
+
+def submit_by_turns(url: str, var: Path) -> tuple[list[float], list[float]]:
+    """Seconds of submits without and with keys, in blocks by turns, for the machine is not always as busy."""
+    open_times, keyed_times = [], []
+    with guarded_gateway(var) as (guarded, key):
+        for block in range(POSTS // BLOCK):
+            open_times += submit_times(url, f"open-{block}", posts=BLOCK)
+            keyed_times += submit_times(guarded, f"keyed-{block}", posts=BLOCK, key=key)
+    return open_times, keyed_times
 
 
 def drain(client: Client) -> float:
@@ -126,6 +164,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--bare", action="store_true", help="only the bare loop")
+    parser.add_argument("--submit", action="store_true", help="only the submits")
     arguments = parser.parse_args()
     if arguments.bare:
         print(bare_loop(MODELS / MODEL))
@@ -138,21 +177,30 @@ def main() -> None:
     ):
         client.wait(client.submit(generation(1)).id)  # the model is loaded now
         with frozen_worker():
-            times = submit_times(url)
+            times, keyed = submit_by_turns(url, Path(var))
+        if arguments.submit:
+            console.print(latencies(times, keyed))
+            return
         tiny_s = drain(client)
         rates = []
         for _ in range(arguments.rounds):
             rates.append((bare_rate(), http_rate(client, arguments.pictures)))
-    console.print(report(times, tiny_s, rates))
+    console.print(report(times, keyed, tiny_s, rates))
 
 
-def report(times: list[float], tiny_s: float, rates: list[tuple[float, float]]) -> Table:
-    cuts = statistics.quantiles(times, n=100)
-    bare, http = (statistics.median(column) for column in zip(*rates, strict=True))
+def latencies(times: list[float], keyed: list[float]) -> Table:
     table = Table("measure", "value", "limit", box=None)
-    table.add_row("submit p50", f"{cuts[49] * 1e3:.1f} ms", "5 ms")
-    table.add_row("submit p99", f"{cuts[98] * 1e3:.1f} ms", "")
-    table.add_row("tiny jobs (one picture)", f"{POSTS / tiny_s:.0f} a second", "")
+    for name, column in (("", times), (", with a key, rate limit and quota", keyed)):
+        cuts = statistics.quantiles(column, n=100)
+        table.add_row(f"submit p50{name}", f"{cuts[49] * 1e3:.1f} ms", "5 ms")
+        table.add_row(f"submit p99{name}", f"{cuts[98] * 1e3:.1f} ms", "")
+    return table
+
+
+def report(times: list[float], keyed: list[float], tiny_s: float, rates: list[tuple[float, float]]) -> Table:
+    bare, http = (statistics.median(column) for column in zip(*rates, strict=True))
+    table = latencies(times, keyed)
+    table.add_row("tiny jobs (one picture)", f"{2 * POSTS / tiny_s:.0f} a second", "")
     table.add_row("bare generator loop", f"{bare:.0f} pictures a second", "")
     table.add_row("through HTTP, PNG in storage", f"{http:.0f} pictures a second", "")
     table.add_row("HTTP / bare", f"{http / bare:.2f}", "0.9")

@@ -4,7 +4,7 @@
 
 The secret is 32 random bytes in base62. It is shown once; the database keeps HMAC-SHA256(pepper, key), which
 is enough: a secret of 256 random bits cannot be searched for, so nothing slow is needed. `sgk_` makes a key
-that was published by accident findable, and `redact` takes it out of text of ours.
+that was published by accident findable.
 """
 
 import hashlib
@@ -23,7 +23,6 @@ MIN_PEPPER = 32  # characters
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _KEY = re.compile(rf"sgk_([a-z0-9]{{1,16}})_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})")
-_LOOKS_LIKE_ONE = re.compile(r"(sgk_[a-z0-9]{1,16}_[0-9A-Za-z]{1,12})_[0-9A-Za-z]+")
 
 
 class Scope(StrEnum):
@@ -77,11 +76,6 @@ def digest(pepper: bytes, key: Key) -> str:
 def matches(pepper: bytes, key: Key, kept: str) -> bool:
     """Whether `kept` is the digest of `key`, in a time that tells nothing."""
     return hmac.compare_digest(digest(pepper, key), kept)
-
-
-def redact(text: str) -> str:
-    """`text` without the secret of any key in it."""
-    return _LOOKS_LIKE_ONE.sub(r"\1_…", text)
 
 
 def _base62(number: int) -> str:
