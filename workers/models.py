@@ -26,6 +26,7 @@ from generative.networks.feature_network import FeatureNetwork
 from generative.networks.stylegan2 import Generator
 from generative.statistics import WStatistics
 from generative.store import load_model, load_statistics
+from jobs import tracing
 from jobs.blobs import BlobStore, fetch
 from jobs.errors import NotFound, UnknownModel
 from jobs.settings import Settings
@@ -101,7 +102,10 @@ class Models:
             if fetched is not None and not _is_model(folder):
                 self._fetch(fetched, folder)
             sha256 = read_card(folder).sha256
-            return self._remembered(folder, sha256) or self._load(folder, sha256)
+            if (known := self._remembered(folder, sha256)) is not None:
+                return known
+            with tracing.span("load model", model=name):
+                return self._load(folder, sha256)
 
     def _lock(self, folder: Path) -> threading.Lock:
         with self._guard:
