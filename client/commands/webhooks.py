@@ -118,10 +118,10 @@ def deliveries(
     if as_json:
         return show_json(found.data)
     table = Table("delivery", "type", "status", "tries", "error", "next attempt", box=None)
-    for column in (table.columns[0], table.columns[4]):
+    for column in (*table.columns[:3], table.columns[4]):
         column.no_wrap = True
     for one in found.data:
-        when = (one.next_attempt_at or "")[:19]
+        when = (one.next_attempt_at or "")[5:16]
         table.add_row(one.id, one.type, one.status, str(one.tries), one.error or "", when)
     out.print(table)
 

@@ -112,7 +112,8 @@ def _candidates(
     """Ids, longest due first. Of a crowd only the first rows are looked at; the busy are not among them."""
     receiver = (deliveries.c.tenant, deliveries.c.webhook_id)
     idle = [tuple_(*receiver).not_in(list(busy))] if busy else []
-    crowd = select(deliveries).where(_DUE, *idle).order_by(deliveries.c.next_at).limit(_CROWD).subquery()
+    due = select(deliveries.c.id, deliveries.c.next_at, *receiver).where(_DUE, *idle)
+    crowd = due.order_by(deliveries.c.next_at).limit(_CROWD).subquery()
     place = func.row_number().over(
         partition_by=(crowd.c.tenant, crowd.c.webhook_id), order_by=crowd.c.next_at
     )
