@@ -1,6 +1,7 @@
 """`python -m jobs.dispatcher`: delivers webhooks until SIGTERM or SIGINT, then ends what is under way."""
 
 import asyncio
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,6 +44,8 @@ async def serve_until_told(dispatcher: Dispatcher) -> None:
 
 
 def main() -> None:
+    # A thread that waits for a resolver cannot be interrupted: let it wait for less than an attempt may take.
+    os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
     given = settings()
     set_up_logs(given, "dispatcher")
     set_up_traces("dispatcher")

@@ -20,6 +20,7 @@ Format = Annotated[str, typer.Option("--format", help="png, jpeg, webp or npz.")
 Space = Annotated[str, typer.Option(help="w or w+.")]
 Steps = Annotated[int, typer.Option(help="Optimisation steps.")]
 Latents = Annotated[str, typer.Option(help="Also the latents, in this space: none, z, w, w+ or s.")]
+Webhook = Annotated[str | None, typer.Option(help="Address to tell when the job has ended.")]
 Pictures = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Pictures to upload.")]
 
 
@@ -37,6 +38,7 @@ def generate(
     latents: Latents = "none",
     format: Format = "png",
     folder: Out = Path("out"),
+    webhook: Webhook = None,
     no_wait: NoWait = False,
     as_json: Json = False,
     url: Url = URL,
@@ -48,7 +50,7 @@ def generate(
     output = {"grid": grid, "film": film, "latents": latents, "format": format}
     request = {"kind": "generate", "model": model, "input": inputs, "output": output}
     with service(url) as client:
-        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+        run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
 
 
 @app.command()
@@ -60,6 +62,7 @@ def invert(
     target: Annotated[float | None, typer.Option(help="Stop at this perceptual distance.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     folder: Out = Path("out"),
+    webhook: Webhook = None,
     no_wait: NoWait = False,
     as_json: Json = False,
     url: Url = URL,
@@ -70,7 +73,7 @@ def invert(
         inputs: dict[str, Any] = {"images": images, "space": space, "steps": steps, "seed": seed}
         inputs |= {"stop": {"perceptual": target}} if target is not None else {}
         request = {"kind": "invert", "model": model, "input": inputs}
-        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+        run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
 
 
 @app.command()
@@ -85,6 +88,7 @@ def edit(
     steps: Steps = 200,
     format: Format = "png",
     folder: Out = Path("out"),
+    webhook: Webhook = None,
     no_wait: NoWait = False,
     as_json: Json = False,
     url: Url = URL,
@@ -99,7 +103,12 @@ def edit(
         }
         inputs |= {"sweep": {"strengths": [float(s) for s in sweep.split(",")]}} if sweep else {}
         request = {"kind": "edit", "model": model, "input": inputs, "output": {"format": format}}
-        run(client, request, folder, no_wait=no_wait, as_json=as_json)
+        run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
+
+
+def told(webhook: str | None) -> dict[str, Any]:
+    """The part of a request that says whom to tell."""
+    return {"webhook": {"url": webhook}} if webhook else {}
 
 
 def run(

@@ -50,6 +50,14 @@ def test_generate_submits_follows_and_downloads(ganserve, service, tmp_path):
     assert (tmp_path / "pictures" / "0.png").read_bytes() == PICTURE
 
 
+def test_a_job_can_name_whom_to_tell(ganserve, service):
+    service.replies = [queued()]
+
+    assert ganserve("generate", "--webhook", "https://hooks.example/", "--no-wait").exit_code == 0
+
+    assert json.loads(service.requests[0].content)["webhook"] == {"url": "https://hooks.example/"}
+
+
 def test_json_prints_the_job_and_nothing_else_on_standard_output(ganserve, service):
     service.replies = [queued(), finished(view()), httpx.Response(200, content=PICTURE)]
 

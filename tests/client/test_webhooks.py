@@ -66,23 +66,33 @@ def test_one_of_several_signatures_is_enough():
 
 
 @pytest.mark.parametrize(
-    ("headers", "body"),
+    "change",
     [
+        {"Webhook-Id": "evt_2"},
+        {"Webhook-Signature": ""},
+        {"Webhook-Signature": "v1,"},
+        {"Webhook-Signature": "v2," + "A" * 44},
+        {"Webhook-Timestamp": "٣"},
+        {"Webhook-Timestamp": "-1"},
+        {"Webhook-Timestamp": ""},
+    ],
+)
+def test_headers_that_were_changed_are_refused(change):
+    with pytest.raises(BadWebhook):
+        verify_webhook(signed() | change, BODY, SECRET)
+
+
+def test_another_body_secret_or_time_is_refused():
+    for headers, body in (
         ({}, BODY),
         (signed(), BODY + b" "),
         (signed(secret=OTHER), BODY),
-        (signed() | {"Webhook-Id": "evt_2"}, BODY),
-        (signed() | {"Webhook-Signature": "v1,"}, BODY),
-        (signed() | {"Webhook-Signature": "v2," + "A" * 44}, BODY),
-        (signed(at=time.time() - 301), BODY),
-        (signed(at=time.time() + 302), BODY),
-        (signed() | {"Webhook-Timestamp": "٣"}, BODY),
-        (signed() | {"Webhook-Timestamp": "-1"}, BODY),
-    ],
-)
-def test_anything_else_is_refused(headers, body):
-    with pytest.raises(BadWebhook):
-        verify_webhook(headers, body, SECRET)
+        (signed(at=time.time() - 305), BODY),
+        (signed(at=time.time() + 305), BODY),
+    ):
+        with pytest.raises(BadWebhook):
+            verify_webhook(headers, body, SECRET)
+    assert verify_webhook(signed(at=1000), BODY, SECRET, clock=lambda: 1300.0)
 
 
 def test_a_secret_that_is_none_is_the_callers_mistake():
