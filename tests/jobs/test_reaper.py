@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from sqlalchemy import update
 
 from jobs.blobs import upload_key
 from jobs.blobs.memory import MemoryBlobStore
@@ -11,6 +12,7 @@ from jobs.lanes import LANES
 from jobs.queue import MemoryJobQueue
 from jobs.reaper import Reaper
 from jobs.schemas import Status
+from jobs.store.tables import deliveries
 from tests.jobs.given import LIMITS, TENANT, claim, picture, submit, submit_import
 
 
@@ -161,3 +163,17 @@ def test_it_runs_until_it_is_stopped(reaper, later):
     reaper.run(0.01, stop)
 
     assert [job for job, _, _ in reaper.queue.sent] == [row.id]
+
+
+def test_deliveries_are_forgotten_when_their_time_is_over(store):
+    reaper = Reaper(store, MemoryJobQueue(), MemoryBlobStore(), webhook_log_s=1000)
+    endpoint = store.webhooks.add(TENANT, url="https://x.example/", events=["finished"], description="")
+    store.cancel(TENANT, submit(store).id)
+    [leased] = store.webhooks.lease(1, share=1)
+    store.webhooks.settle(leased, succeeded=True, status=204)
+    assert reaper.tick()["deliveries_forgotten"] == 0
+    with store.database.write() as connection:
+        connection.execute(update(deliveries).values(finished_at=deliveries.c.finished_at - 1001))
+
+    assert reaper.tick()["deliveries_forgotten"] == 1
+    assert store.webhooks.deliveries(TENANT, endpoint.id) == []
