@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from generative.metrics.factor_distance import FactorDistance, FactorKind
 from generative.metrics.identity import Identity
+from generative.metrics.kernel import KernelDistance
 from generative.metrics.precision_recall import PrecisionRecall
 
 DIGITS = 6  # significant ones
@@ -112,7 +113,7 @@ _TITLES = {
 def scores(
     name: str,
     fid: float | None,
-    kernel: tuple[float, float] | None,
+    kernel: KernelDistance | None,
     found: PrecisionRecall | None,
     factors: Sequence[FactorDistance],
 ) -> Scores:
@@ -120,8 +121,8 @@ def scores(
     return Scores(
         name=name,
         fid=fid,
-        kid=kernel[0] if kernel else None,
-        kid_std=kernel[1] if kernel else None,
+        kid=kernel.mean if kernel else None,
+        kid_std=kernel.std if kernel else None,
         factors=sum(f.distance for f in factors) / len(factors) if factors else None,
         **(asdict(found) if found else {}),
     )
