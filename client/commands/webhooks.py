@@ -134,6 +134,26 @@ def resend(delivery_id: DeliveryId, url: Url = URL) -> None:
 
 
 @app.command()
+def recover(webhook_id: SignerId, url: Url = URL) -> None:
+    """Send everything again that has failed: after a receiver was down for days."""
+    with service(url) as client:
+        failed = list(_failed(client, webhook_id))  # first of all, for what is sent again may fail again
+        for one in failed:
+            client.send(webhooks.resend(one.id))
+    out.print(f"{len(failed)} sent again", highlight=False)
+
+
+def _failed(client: Client, webhook_id: str) -> Iterator[DeliveryView]:
+    cursor: str | None = None
+    while True:
+        page = client.send(webhooks.deliveries(webhook_id, status=["failed"], limit=200, cursor=cursor))
+        yield from page.data
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+@app.command()
 def test(webhook_id: WebhookId, url: Url = URL) -> None:
     """Send an event that says nothing, and tell what came of it. Exit code 1 unless it arrived."""
     with service(url) as client:

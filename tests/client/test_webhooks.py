@@ -212,6 +212,25 @@ def test_secret_and_rotate_print_the_secret_alone(ganserve, service):
     assert json.loads(service.requests[1].content) == {"overlap_s": 60.0}
 
 
+def test_recover_sends_all_that_failed_again(ganserve, service):
+    pages = [
+        {"data": [delivery(id=f"dlv_{n}", status="failed") for n in numbers], "next_cursor": cursor}
+        for numbers, cursor in (((1, 2), "next"), ((3,), None))
+    ]
+    service.replies = [httpx.Response(200, json=page) for page in pages]
+    service.replies += [httpx.Response(202, json=delivery())] * 3
+
+    result = ganserve("recover", ID)
+
+    assert "3 sent again" in result.stdout
+    assert [request.url.params.get("cursor") for request in service.requests[:2]] == [None, "next"]
+    assert [request.url.path.split("/")[-2] for request in service.requests[2:]] == [
+        "dlv_1",
+        "dlv_2",
+        "dlv_3",
+    ]
+
+
 @pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1)])
 def test_test_waits_for_the_first_attempt(ganserve, service, status, code):
     service.replies = [
