@@ -97,7 +97,7 @@ class JobStore:
         `max_queued` jobs of the tenant wait; QuotaExceeded and LimitExceeded. `traceparent`: see
         `JobRow.traceparent`.
         """
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             row, created = gateway.submit(
                 connection,
                 tenant,
@@ -112,12 +112,12 @@ class JobStore:
 
     def get(self, tenant: str, job_id: str) -> JobRow:
         """Raises NotFound."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return gateway.with_outputs(connection, [gateway.one(connection, tenant, job_id)])[0]
 
     def seq(self, tenant: str, job_id: str) -> int:
         """The job's `seq`: the cheap question of those who wait for a change. Raises NotFound."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return gateway.seq_of(connection, tenant, job_id)
 
     def list(
@@ -134,7 +134,7 @@ class JobStore:
         limit: int = 50,
     ) -> Sequence[JobRow]:
         """Newest first, from behind `after` = (created_at, id) of a page's last row. Bounds are exclusive."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             rows = gateway.page(
                 connection,
                 tenant,
@@ -151,23 +151,23 @@ class JobStore:
 
     def cancel(self, tenant: str, job_id: str) -> JobRow:
         """Queued: canceled at once; running: flagged. Twice is fine. Raises Conflict `already_finished`."""
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             return gateway.with_outputs(connection, [gateway.cancel(connection, tenant, job_id)])[0]
 
     def retry(self, tenant: str, job_id: str, *, traceparent: str | None = None) -> JobRow:
         """Queue a failed, canceled or expired job again; the caller sends it. Conflict, QuotaExceeded."""
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             row = gateway.retry(connection, tenant, job_id, quotas=self.quotas, traceparent=traceparent)
             return gateway.with_outputs(connection, [row])[0]
 
     def delete(self, tenant: str, job_id: str) -> Sequence[str]:
         """Remove a terminal job; returns the keys of its files, which the reaper removes in any case."""
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             return gateway.delete_job(connection, tenant, job_id)
 
     def events(self, tenant: str, job_id: str, after_seq: int = 0) -> Sequence[EventRow]:
         """The job's transitions with `seq` above `after_seq`, in order. Raises NotFound."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return gateway.events_after(connection, tenant, job_id, after_seq)
 
     def depths(self) -> dict[str, int]:
@@ -186,7 +186,7 @@ class JobStore:
 
     def usage(self, tenant: str) -> Usage:
         """What the tenant uses and has used today, and what it may."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return quota.used(connection, tenant, self.quotas)
 
     def refuse_bytes(self, tenant: str, size: int) -> None:
@@ -195,26 +195,26 @@ class JobStore:
 
     def put_image(self, tenant: str, image: ImageRow) -> tuple[ImageRow, bool]:
         """The stored row, and False if the picture was known."""
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             return library.put_image(connection, tenant, image)
 
     def get_image(self, tenant: str, image_id: str) -> ImageRow:
         """Raises NotFound."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return library.get_image(connection, tenant, image_id)
 
     def put_model(self, tenant: str, model: ModelRow) -> None:
         """Raises Conflict `name_taken`."""
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             library.put_model(connection, tenant, model)
 
     def get_model(self, tenant: str, name: str) -> ModelRow:
         """Raises NotFound."""
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return library.get_model(connection, tenant, name)
 
     def list_models(self, tenant: str) -> Sequence[ModelRow]:
-        with self.database.read() as connection:
+        with self.database.read(tenant) as connection:
             return library.list_models(connection, tenant)
 
     # --- the worker's side ---------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ class JobStore:
             return reaper.prefixes_to_remove(connection, limit)
 
     def forget_prefix(self, tenant: str, prefix: str) -> None:
-        with self.database.write() as connection:
+        with self.database.write(tenant) as connection:
             reaper.forget_prefix(connection, tenant, prefix)
 
     def forget_idempotency(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Double, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Double, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -143,22 +143,30 @@ class Database:
             self._reader = engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One consistent view."""
+    def read(self, tenant: str | None = None) -> Iterator[Connection]:
+        """One consistent view; of a `tenant`, where one is named."""
         with _READ.time(), _unavailable(), self._reader.begin() as connection:
+            _see_only(connection, tenant)
             yield connection
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Connection]:
-        """Committed at the end, rolled back on any exception.
+    def write(self, tenant: str | None = None, *, durable: bool = True) -> Iterator[Connection]:
+        """Committed at the end, rolled back on any exception. A named `tenant` is all that it can touch.
 
         What is not `durable` may be undone by a power cut (on SQLite; it survives a crash of the process).
         """
         with _WRITE.time(), _unavailable():
             with self._turn, self._writer.begin() as connection:
+                _see_only(connection, tenant)
                 yield connection
             if durable and self._flush is not None:
                 self._flush.wait()
+
+
+def _see_only(connection: Connection, tenant: str | None) -> None:
+    """PostgreSQL hides the rows of other tenants for this transaction (migration 0005): the second lock."""
+    if tenant is not None and connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT set_config('ganserve.tenant', :tenant, true)"), {"tenant": tenant})
 
 
 @contextmanager

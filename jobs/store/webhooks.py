@@ -24,43 +24,43 @@ class WebhookStore:
 
     def add(self, tenant: str, *, url: str, events: Sequence[str], description: str) -> WebhookRow:
         """Raises Conflict `too_many_webhooks`."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             return endpoints.add(connection, tenant, url=url, events=events, description=description)
 
     def of_jobs(self, tenant: str) -> WebhookRow:
         """The row `jobs`, made at the first call."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             endpoints.ensure_of_jobs(connection, tenant)
             return endpoints.one(connection, tenant, OF_JOBS)
 
     def get(self, tenant: str, webhook_id: str) -> WebhookRow:
         """Raises NotFound."""
-        with self._database.read() as connection:
+        with self._database.read(tenant) as connection:
             return endpoints.one(connection, tenant, webhook_id)
 
     def list(self, tenant: str) -> Sequence[WebhookRow]:
         """Oldest first; without `jobs`."""
-        with self._database.read() as connection:
+        with self._database.read(tenant) as connection:
             return endpoints.every(connection, tenant)
 
     def alter(self, tenant: str, webhook_id: str, **values: Any) -> WebhookRow:
         """Set url, events, description or enabled. Raises NotFound."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             return endpoints.alter(connection, tenant, webhook_id, **values)
 
     def rotate(self, tenant: str, webhook_id: str, *, overlap_s: float) -> WebhookRow:
         """A new salt; the one before signs too for `overlap_s`. Raises NotFound."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             return endpoints.rotate(connection, tenant, webhook_id, overlap_s=overlap_s)
 
     def remove(self, tenant: str, webhook_id: str) -> None:
         """With its deliveries. Raises NotFound."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             endpoints.remove(connection, tenant, webhook_id)
 
     def test(self, tenant: str, webhook_id: str) -> DeliveryRow:
         """A delivery of an event that says nothing. Raises NotFound; Conflict when it is disabled."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             endpoints.must_be_enabled(connection, tenant, webhook_id)
             values = new_delivery(tenant, webhook_id, new_event_id(), "webhook.test")
             return deliveries.insert_one(connection, values)
@@ -75,18 +75,18 @@ class WebhookStore:
         limit: int = 50,
     ) -> Sequence[DeliveryRow]:
         """Newest first, from behind `after` = (created_at, id) of a page's last row. Raises NotFound."""
-        with self._database.read() as connection:
+        with self._database.read(tenant) as connection:
             endpoints.one(connection, tenant, webhook_id)
             return deliveries.page(connection, tenant, webhook_id, status=status, after=after, limit=limit)
 
     def delivery(self, tenant: str, delivery_id: str) -> DeliveryRow:
         """Raises NotFound."""
-        with self._database.read() as connection:
+        with self._database.read(tenant) as connection:
             return deliveries.one(connection, tenant, delivery_id)
 
     def resend(self, tenant: str, delivery_id: str) -> DeliveryRow:
         """A new series of attempts. Raises NotFound; Conflict while one is under way, or when disabled."""
-        with self._database.write() as connection:
+        with self._database.write(tenant) as connection:
             webhook_id = deliveries.one(connection, tenant, delivery_id).webhook_id
             endpoints.must_be_enabled(connection, tenant, webhook_id)
             return deliveries.resend(connection, tenant, delivery_id)
