@@ -88,6 +88,8 @@ def _check_edit(given: EditInput, card: Card) -> None:
 
 
 def _check_evaluate(given: EvaluateInput, card: Card) -> None:
+    if card.channels != 3:
+        raise UnsupportedByModel(f"The pictures of {card.name!r} have no colour, and the features need it.")
     if given.class_index is not None and card.classes == 0:
         raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
     if given.class_index is not None and given.class_index >= card.classes:

@@ -250,6 +250,11 @@ def test_any_model_can_be_evaluated_on_pictures(card):
     check(request("evaluate", metrics=["ppl"]), card)  # which compares with nothing
 
 
+def test_pictures_without_colour_are_not_evaluated(of_the_world):
+    with pytest.raises(UnsupportedByModel, match="colour"):
+        check(request("evaluate"), of_the_world.model_copy(update={"channels": 1}))
+
+
 def test_evaluation_of_classes_takes_one_that_the_model_has_or_all(of_the_world):
     conditional = of_the_world.model_copy(update={"classes": 10})
 
