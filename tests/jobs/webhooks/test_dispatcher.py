@@ -412,6 +412,29 @@ def test_it_runs_until_it_is_stopped_and_ends_what_is_under_way(post, store):
     )
 
 
+def test_two_dispatchers_deliver_every_event_once(post, store):
+    post.add("started", "finished")
+    for _ in range(10):
+        finish(store, submit(store))
+
+    async def run():
+        receiver = Receiver()
+        async with receiver.serving(post.authority.server(HOST)):
+            post.net.ports[PUBLIC] = receiver.port
+            with post.dispatcher(poll_s=0.01) as one, post.dispatcher(poll_s=0.01) as other:
+                stop = asyncio.Event()
+                running = [asyncio.create_task(dispatcher.run(stop)) for dispatcher in (one, other)]
+                while store.webhooks.waiting()[0]:
+                    await asyncio.sleep(0.02)
+                stop.set()
+                await asyncio.gather(*running)
+        return [request.headers["webhook-id"] for request in receiver.requests]
+
+    got = asyncio.run(run())
+
+    assert len(got) == len(set(got)) == 20
+
+
 def test_a_database_that_is_away_is_asked_again(post, store, monkeypatch):
     from jobs.errors import StoreUnavailable
 

@@ -198,6 +198,12 @@ def test_further_names_of_the_gateway_are_its_own():
     assert rules.register("https://hooks.example/")
 
 
+def test_an_odd_name_of_the_gateway_keeps_nobody_from_registering():
+    rules = Rules("http://gateway_1:8000", resolve=resolve)
+
+    assert rules.register("https://hooks.example/")
+
+
 def test_a_slow_resolver_holds_up_no_registration():
     over = threading.Event()
 
