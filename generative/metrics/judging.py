@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generative.networks.feature_network import FeatureNetwork, Readout
 from generative.pixels import from_uint8, to_uint8
 from generative.worlds.portraits import FACTORS, NAMES, index, render, replace, sample
 
@@ -27,6 +28,27 @@ Change = Callable[[Tensor, Tensor], Tensor]
 def mean_squared(a: Tensor, b: Tensor) -> Tensor:
     """The plain distance that others are measured against: (N, 3, H, W) twice -> (N,)."""
     return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def by_factors(network: FeatureNetwork) -> Distance:
+    """How differently a network names the factors of two pictures: squared differences of standard scores and
+    of probabilities, mean over the factors.
+    """
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        x, y = (network.read(network(images)[-1]).float() for images in (a, b))
+        return torch.stack([_apart(x[:, c.slice], y[:, c.slice], c.readout) for c in network.columns]).mean(0)
+
+    return distance
+
+
+def _apart(x: Tensor, y: Tensor, readout: Readout) -> Tensor:
+    """(N, classes) twice -> (N,)."""
+    if readout.kind == "continuous":
+        return (x - y)[:, 0].square()
+    if readout.kind == "binary":
+        return (x.sigmoid() - y.sigmoid())[:, 0].square()
+    return 0.5 * (x.softmax(1) - y.softmax(1)).square().sum(1)
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
@@ -178,24 +200,38 @@ def _rendered(reference: Tensor, near: Tensor, far: Tensor, size: int) -> Trials
     return Trials(*(render(people, size).image for people in (reference, near, far)))
 
 
-class Judge:
-    """Distances of graded pictures, in units of the mean distance between strangers."""
+class Sitting:
+    """Pictures (N, 3, H, W) of people and of as many strangers, and of what becomes of the people."""
 
     def __init__(self, count: int, size: int, rng: torch.Generator) -> None:
         self.people, self.strangers, self.size = sample(count, rng), sample(count, rng), size
         self.images, self.others = (render(some, size).image for some in (self.people, self.strangers))
+        self._changed: dict[str, Tensor] = {}
 
-    @torch.no_grad()
-    def disturbed(self, distance: Distance, name: str) -> list[float]:
+    def changed(self, name: str) -> Tensor:
+        """The people after one of `CHANGES`; rendered once."""
+        if name not in self._changed:
+            self._changed[name] = render(CHANGES[name](self.people, self.strangers), self.size).image
+        return self._changed[name]
+
+
+class Judge:
+    """What a distance makes of a sitting, in units of the mean distance between strangers."""
+
+    def __init__(self, distance: Distance, sitting: Sitting) -> None:
+        self.distance, self.sitting = distance, sitting
+        self.unit = self._mean(sitting.others)
+
+    def disturbed(self, name: str) -> list[float]:
         """One number for each level of a disturbance, from weak to strong."""
-        disturbance, unit = DISTURBANCES[name], self._strangers(distance)
-        pictures = [disturbance.apply(self.images, level) for level in disturbance.levels]
-        return [distance(self.images, x).mean().item() / unit for x in pictures]
+        disturbance = DISTURBANCES[name]
+        pictures = [disturbance.apply(self.sitting.images, level) for level in disturbance.levels]
+        return [self._mean(x) / self.unit for x in pictures]
+
+    def changed(self, name: str) -> float:
+        """After one of `CHANGES`."""
+        return self._mean(self.sitting.changed(name)) / self.unit
 
     @torch.no_grad()
-    def changed(self, distance: Distance, name: str) -> float:
-        picture = render(CHANGES[name](self.people, self.strangers), self.size).image
-        return distance(self.images, picture).mean().item() / self._strangers(distance)
-
-    def _strangers(self, distance: Distance) -> float:
-        return distance(self.images, self.others).mean().item()
+    def _mean(self, images: Tensor) -> float:
+        return self.distance(self.sitting.images, images).mean().item()

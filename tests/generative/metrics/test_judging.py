@@ -7,9 +7,11 @@ from generative.metrics.judging import (
     IDENTITY,
     MOMENT,
     Judge,
+    Sitting,
     Trials,
     agreement,
     blur,
+    by_factors,
     fewer_changes,
     jpeg,
     mean_squared,
@@ -19,6 +21,7 @@ from generative.metrics.judging import (
     shift,
 )
 from generative.metrics.judging import _mixed as mixed
+from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.worlds.portraits import FACTORS, NAMES, render, sample
 
 PEOPLE = sample(12, torch.Generator().manual_seed(1))
@@ -112,10 +115,25 @@ def test_what_is_only_disturbed_is_near_and_a_changed_face_far(name):
 
 
 def test_a_judge_counts_in_distances_between_strangers():
-    judge = Judge(8, 16, rng())
-    doubled = judge.disturbed(lambda a, b: 2 * mean_squared(a, b), "noise")
-    assert judge.disturbed(mean_squared, "noise") == pytest.approx(doubled)
-    whole = mean_squared(judge.images, judge.others).mean().item()
-    glasses = CHANGES["glasses"](judge.people, judge.strangers)
-    expected = mean_squared(judge.images, render(glasses, 16).image).mean().item() / whole
-    assert judge.changed(mean_squared, "glasses") == pytest.approx(expected)
+    sitting = Sitting(8, 16, rng())
+    judge = Judge(mean_squared, sitting)
+    assert Judge(lambda a, b: 2 * mean_squared(a, b), sitting).disturbed("noise") == pytest.approx(
+        judge.disturbed("noise")
+    )
+    whole = mean_squared(sitting.images, sitting.others).mean().item()
+    glasses = render(CHANGES["glasses"](sitting.people, sitting.strangers), 16).image
+    expected = mean_squared(sitting.images, glasses).mean().item() / whole
+    assert judge.changed("glasses") == pytest.approx(expected)
+
+
+def test_factors_that_a_network_reads_are_compared_in_standard_scores_and_probabilities():
+    readouts = (
+        Readout(name="yaw", kind="continuous", mean=0.5, std=2.0),
+        Readout(name="glasses", kind="binary"),
+        Readout(name="hair_color", kind="categorical", classes=2),
+    )
+    network = FeatureNetwork(FeatureRecord(resolution=8, channels=(4, 4), readouts=readouts)).eval()
+    outputs = iter(torch.tensor([[[0.0, 0.0, 0.0, 0.0]], [[3.0, 50.0, 0.0, 50.0]]]))
+    network.read = lambda last: next(outputs)
+    found = by_factors(network)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    assert found.tolist() == pytest.approx([(9 + 0.25 + 0.5 * (0.25 + 0.25)) / 3])
