@@ -26,6 +26,7 @@ Value = str | int | float | bool
 ENTRIES = ("server", "consumer")  # where work enters a process: never under what its thread did before
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+EXPORT_S = 3.0  # for one batch, all tries: a process that ends waits no longer for a collector that is away
 _HEADER = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})"
     r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
@@ -140,7 +141,8 @@ def set_up_traces(process: str) -> None:
         return
     about = {"service.name": f"ganserve-{process}", "service.version": built_version()}
     provider = TracerProvider(resource=Resource.create(about))
-    provider.add_span_processor(BatchSpanProcessor(_counted(OTLPSpanExporter())))
+    timeout_s = float(os.environ.get("OTEL_EXPORTER_OTLP_TIMEOUT", EXPORT_S))
+    provider.add_span_processor(BatchSpanProcessor(_counted(OTLPSpanExporter(timeout=timeout_s))))
     use(provider)
 
 
