@@ -22,7 +22,7 @@ class Views:
         """`row` with a link to each output, and with its outputs inside if it asked for that. Blocks."""
         view = self._bare(row)
         view.outputs = [self._linked(output) for output in row.outputs]
-        if inline and row.terminal and view.output["inline"]:
+        if inline and row.terminal and view.output.get("inline"):  # rows of another version may lack it
             self._put_inline(view.outputs, row)
         return view
 
@@ -87,7 +87,7 @@ class Views:
             seq=row.seq,
             cancel_requested=row.cancel_requested,
             input=request["input"],
-            output=request["output"],
+            output=request.get("output", {}),
             metadata=row.metadata,
             priority=row.priority,
             progress=row.progress,

@@ -10,6 +10,7 @@ The database decides who may run a job and who may publish it; a message is only
 | Transient, attempts left                    | queued; the attempt counts               |
 | the process drains, or its device broke     | queued, checkpoint kept; counts as a loss|
 | the lease was lost                          | untouched: someone else has it           |
+| its request cannot be read by this version  | failed, internal_error: nowhere better   |
 | anything else                               | failed, internal_error; the log knows    |
 """
 
@@ -24,6 +25,7 @@ from typing import Any, Literal
 
 import structlog
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save as safetensors_bytes
 from structlog.contextvars import bound_contextvars
 from torch import Tensor
@@ -94,7 +96,22 @@ def _carry(claim: Claim, work: Work, context: Context) -> Outcome:
         bound_contextvars(tenant=row.tenant, kind=row.kind, **about),
         tracing.span(f"run {row.kind}", kind="consumer", parent=parent, model=row.model, **about) as span,
     ):
-        return _run(claim, work, context, span)
+        return _run(claim, work, context, span) if _readable(claim) else _give_up(claim, context)
+
+
+def _readable(claim: Claim) -> bool:
+    try:
+        return claim.row.request is not None
+    except ValidationError as error:
+        logger.error("the request of a job cannot be read: %d errors", error.error_count())
+        return False
+
+
+def _give_up(claim: Claim, context: Context) -> Outcome:
+    """End a job that every worker would trip over; its lease would only run out, time and again."""
+    error = JobError(code="internal_error", detail="This version of the service cannot read the job.")
+    ended = context.store.finish(claim, Status.FAILED, error=error)
+    return Outcome.FAILED if ended else Outcome.LOST
 
 
 def _run(claim: Claim, work: Work, context: Context, span: tracing.Span) -> Outcome:
