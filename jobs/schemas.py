@@ -8,7 +8,7 @@ says exactly what was run.
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 from jobs.evaluation import EvaluateInput
@@ -338,8 +338,9 @@ SubmitRequest = Annotated[AnySubmitted, Field(discriminator="kind")]
 JobRequest = Annotated[AnyRequest, Field(discriminator="kind")]
 """What may stand in a row."""
 
-submit_adapter: TypeAdapter[AnySubmitted] = TypeAdapter(SubmitRequest)
-request_adapter: TypeAdapter[AnyRequest] = TypeAdapter(JobRequest)
+_QUIET = ConfigDict(hide_input_in_errors=True)  # an error's text is logged, and what callers wrote is not
+submit_adapter: TypeAdapter[AnySubmitted] = TypeAdapter(SubmitRequest, config=_QUIET)
+request_adapter: TypeAdapter[AnyRequest] = TypeAdapter(JobRequest, config=_QUIET)
 
 
 # --- answers ---------------------------------------------------------------------------------------------

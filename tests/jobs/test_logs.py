@@ -114,3 +114,13 @@ def test_a_stream_that_is_no_terminal_gets_json_by_default():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert json.loads(ran.stdout)["event"] == "hello"
+
+
+def test_errors_of_a_request_do_not_show_what_callers_wrote():
+    from pydantic import ValidationError
+
+    from jobs.schemas import request_adapter
+
+    with pytest.raises(ValidationError) as raised:
+        request_adapter.validate_json('{"kind": "generate", "model": "m", "metadata": "a private wish"}')
+    assert "metadata" in str(raised.value) and "private wish" not in str(raised.value)
