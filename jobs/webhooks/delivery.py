@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import h11
@@ -76,6 +76,7 @@ class Answer:
     outcome: Outcome
     status: int | None = None
     retry_after_s: float | None = None
+    duration_ms: int = field(default=0, compare=False)
 
 
 class Courier:
@@ -95,6 +96,11 @@ class Courier:
 
     async def deliver(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """POST `body` to `url`. Raises nothing that the receiver could cause."""
+        began = time.monotonic()
+        answer = await self._bounded(url, headers, body)
+        return replace(answer, duration_ms=round(1000 * (time.monotonic() - began)))
+
+    async def _bounded(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             async with asyncio.timeout(self._total_s):
                 return await self._attempt(url, headers, body)

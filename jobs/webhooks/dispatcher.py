@@ -32,6 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHARES = 4  # one webhook may have a quarter of the attempts at a time
+PAUSES_S = (0.3, 1.0)
 USER_AGENT = "ganserve-webhooks/1"
 
 
@@ -76,8 +77,9 @@ class Dispatcher:
             return 0
         crowd = Counter(self._attempts.values())
         busy = [receiver for receiver, count in crowd.items() if count >= self._share]
+        share = self._share - max((count for count in crowd.values() if count < self._share), default=0)
         try:
-            leased = await self._in_thread(self._store.webhooks.lease, room, share=self._share, busy=busy)
+            leased = await self._in_thread(self._store.webhooks.lease, room, share=share, busy=busy)
         except Transient as error:
             log.warning("no deliveries, next time again", error=str(error))
             return 0
@@ -95,10 +97,8 @@ class Dispatcher:
     async def _attempt(self, leased: Leased) -> None:
         about = {"tenant": leased.tenant, "delivery": leased.id, "webhook": leased.webhook_id}
         with structlog.contextvars.bound_contextvars(**about, job=leased.job_id, attempt=leased.tries):
-            began = time.monotonic()
             try:
-                answer = await self._answer(leased)
-                await self._settle(leased, answer, time.monotonic() - began)
+                await self._settle(leased, await self._answer(leased))
             except Transient as error:  # the lease ends, and it is due again
                 log.warning("delivery put off", error=str(error))
             except Exception:  # the edge of an attempt; as above
@@ -136,26 +136,36 @@ class Dispatcher:
             headers["traceparent"] = trace
         return headers | self._signer.headers(leased.salts, leased.event_id, int(self._clock()), body)
 
-    async def _settle(self, leased: Leased, answer: Answer, seconds: float) -> None:
+    async def _settle(self, leased: Leased, answer: Answer) -> None:
         outcome = answer.outcome
         succeeded = outcome is Outcome.SUCCEEDED
         retry_in_s = None if outcome.final else wait_s(leased.tries, answer.retry_after_s)
-        disabled = await self._in_thread(
+        settle = partial(
             self._store.webhooks.settle,
             leased,
             succeeded=succeeded,
             retry_in_s=retry_in_s,
-            duration_ms=round(1000 * seconds),
+            duration_ms=answer.duration_ms,
             status=answer.status,
             error=None if succeeded else outcome.value,
             sent=outcome.sent,
             gone=outcome is Outcome.GONE,
         )
+        disabled = await self._insist(settle)
         ATTEMPTS.labels(outcome.value).inc()
         log.info("delivery", outcome=outcome.value, status=answer.status, retry_in_s=retry_in_s)
         if disabled:
             DISABLED.labels(disabled).inc()
             log.warning("webhook disabled", reason=disabled)
+
+    async def _insist(self, call: Callable[[], T]) -> T:
+        """What is not recorded is sent again, so a database that is away for a moment is asked again."""
+        for pause_s in PAUSES_S:
+            try:
+                return await self._in_thread(call)
+            except Transient:
+                await asyncio.sleep(pause_s)
+        return await self._in_thread(call)
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

@@ -7,12 +7,14 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from standardwebhooks import Webhook
 
 from jobs.blobs.memory import MemoryBlobStore
+from jobs.errors import StoreUnavailable
 from jobs.schemas import JobError, Status
 from jobs.settings import Settings
+from jobs.store.database import now as database_now
 from jobs.store.deliveries import LEASE_S
 from jobs.store.tables import deliveries, webhooks
 from jobs.views import Views
@@ -186,10 +188,6 @@ def test_over_three_days_the_attempts_keep_their_distance_and_then_it_is_a_dead_
 
 
 def now(store):
-    from sqlalchemy import select
-
-    from jobs.store.database import now as database_now
-
     with store.database.read() as connection:
         return connection.scalar(select(database_now()))
 
@@ -436,8 +434,6 @@ def test_two_dispatchers_deliver_every_event_once(post, store):
 
 
 def test_a_database_that_is_away_is_asked_again(post, store, monkeypatch):
-    from jobs.errors import StoreUnavailable
-
     post.add()
     finish(store, submit(store))
     asked = []
@@ -452,6 +448,26 @@ def test_a_database_that_is_away_is_asked_again(post, store, monkeypatch):
     monkeypatch.setattr(store.webhooks, "lease", flaky)
 
     assert len(post.tick(times=2).requests) == 1
+
+
+def test_what_a_database_that_is_away_for_a_moment_could_not_record_is_not_sent_again(
+    post, store, monkeypatch
+):
+    endpoint = post.add()
+    finish(store, submit(store))
+    settle, asked = store.webhooks.settle, []
+
+    def flaky(*args, **kwargs):
+        asked.append(args)
+        if len(asked) == 1:
+            raise StoreUnavailable
+        return settle(*args, **kwargs)
+
+    monkeypatch.setattr(store.webhooks, "settle", flaky)
+    monkeypatch.setattr(dispatching, "PAUSES_S", (0.01,))
+
+    assert len(post.tick().requests) == 1
+    assert post.log(endpoint.id)[0].status == "succeeded"
 
 
 def test_twenty_rounds_of_chance_deliver_every_event_exactly_as_often_as_it_succeeded(post, store):

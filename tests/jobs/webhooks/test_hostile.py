@@ -31,7 +31,7 @@ URLS = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(URLS)
 def test_any_text_is_refused_or_read_as_others_read_it(url):
     """What a URL's host is must not depend on who reads it: that is how filters are passed by."""
@@ -49,7 +49,7 @@ def test_any_text_is_refused_or_read_as_others_read_it(url):
     assert address is None or is_public(address)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address))
 def test_no_ipv4_address_that_the_standard_library_calls_private_is_public(address):
     if is_public(address):
@@ -59,7 +59,7 @@ def test_no_ipv4_address_that_the_standard_library_calls_private_is_public(addre
         )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address), st.sampled_from(["::", "::ffff:0:0", "64:ff9b::"])
 )
@@ -88,7 +88,7 @@ FRAGMENTS = st.sampled_from(
 ANSWERS = st.one_of(st.binary(max_size=200), st.lists(FRAGMENTS, max_size=14).map(b"".join))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(ANSWERS)
 def test_any_answer_is_an_outcome(answer):
     async def exchange():
