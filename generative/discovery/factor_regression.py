@@ -51,8 +51,9 @@ def factor_set(
     before = _columns(_read(generator, network, fresh), readouts)[1]
     found = []
     for i, name in enumerate(names):
-        if name not in readouts:
-            continue  # a class of a categorical factor: held, but no direction of its own
+        # A class of a categorical factor is held, without a direction; what no sample shows has none either.
+        if name not in readouts or not steps[i].any():
+            continue
         after = _columns(_read(generator, network, fresh + steps[i]), readouts)[1]
         change = (after - before).mean(dim=0)
         others = change.abs().index_fill(0, torch.tensor(i), 0.0)

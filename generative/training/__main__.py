@@ -104,7 +104,11 @@ def parts(
     portraits = Portraits(run / "dataset", held_out)
     count = min(held_out + pictures, portraits.record.done)
     with _bar("part maps") as (bar, task):
-        maps = render_part_maps(portraits, count, lambda done: bar.update(task, completed=done, total=count))
+
+        def painted(done: int) -> None:
+            bar.update(task, completed=done, total=count)
+
+        maps = render_part_maps(portraits, count, painted, _device(device))
     with _bar("parts") as (bar, task):
 
         def report(p: PartsProgress) -> None:

@@ -30,9 +30,12 @@ class MapsRecord(BaseModel):
 
 
 def render_part_maps(
-    portraits: Portraits, count: int, callback: Callable[[int], None] | None = None
+    portraits: Portraits,
+    count: int,
+    callback: Callable[[int], None] | None = None,
+    device: str = "cpu",
 ) -> "PartMaps":
-    """Paint the maps of the first `count` pictures, or the rest of them.
+    """Paint the maps of the first `count` pictures, or the rest of them, on a device.
 
     Raises:
         ValueError: the data set has fewer pictures, or its folder has maps of other pictures.
@@ -50,9 +53,10 @@ def render_part_maps(
     )
     for start in range(record.done, count, SHARD):
         stop = min(start + SHARD, count)
-        picture = render(portraits.factors(torch.arange(start, stop)), size, supersample=1, truth=True)
+        factors = portraits.factors(torch.arange(start, stop)).to(device)
+        picture = render(factors, size, supersample=1, truth=True)
         assert picture.parts is not None
-        maps[start:stop] = picture.parts.numpy()
+        maps[start:stop] = picture.parts.cpu().numpy()
         maps.flush()
         record = record.model_copy(update={"done": stop})
         write_text(portraits.folder / RECORD, record.model_dump_json(indent=1))

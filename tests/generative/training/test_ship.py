@@ -29,7 +29,7 @@ def test_a_shipped_folder_is_a_model_with_card_pictures_and_features(
     assert card.name == "tiny" and card.images_seen == 12 and card.licence == "Apache-2.0"
     assert card.training["pictures"] == 48
     assert set(card.metrics) >= {"frechet", "frechet_of_renders", "frechet_of_renders_with_noise"}
-    for name, size in (("samples.png", (256, 128)), ("interpolation.png", (320, 96))):
+    for name, size in (("samples.png", (128, 128)), ("interpolation.png", (320, 96))):
         with Image.open(tmp_path / "tiny" / name) as picture:
             assert picture.size == size
 
