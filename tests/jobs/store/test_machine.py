@@ -221,7 +221,7 @@ def _order(machine: JobsUnderFire) -> st.SearchStrategy[list[str]]:
 ENDS = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
 RULES: dict[str, dict[str, Callable[[JobsUnderFire], st.SearchStrategy[object]]]] = {
     "submit": {"late": _one_of(True, False)},
-    "call": {"job_id": _id, "what": _one_of("cancel", "cancel", "retry", "retry", "delete")},
+    "call": {"job_id": _id, "what": _one_of("cancel", "cancel", "cancel", "retry", "retry", "delete")},
     "deliver": {"job_id": _id, "worker": _one_of("w1", "w2", "w3")},
     "deliver_a_hint": {"hint": _id},
     "beat": {
@@ -235,7 +235,18 @@ RULES: dict[str, dict[str, Callable[[JobsUnderFire], st.SearchStrategy[object]]]
     "time_passes": {"seconds": _one_of(*STEPS_OF_TIME_S)},
     "reap": {"parts": _order},
 }
-WEIGHED = [*RULES, "call", "deliver", "deliver", "beat", "release", "time_passes", "time_passes", "reap"]
+WEIGHED = [
+    *RULES,
+    "call",
+    "call",
+    "deliver",
+    "deliver",
+    "beat",
+    "release",
+    "time_passes",
+    "time_passes",
+    "reap",
+]
 
 SAME = "status seq fence attempts losses cancel_requested worker checkpoint_key".split()
 
