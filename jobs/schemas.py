@@ -282,9 +282,15 @@ MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(printable)]
 
 
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name each event once")
+    return names
+
+
 WebhookEvent = Literal["started", "output", "finished"]
 WebhookUrl = Annotated[str, Field(min_length=1, max_length=16384)]  # its own rules say what is wrong with it
-WebhookEvents = Annotated[tuple[WebhookEvent, ...], Field(min_length=1, max_length=3)]
+WebhookEvents = Annotated[tuple[WebhookEvent, ...], Field(min_length=1, max_length=3), AfterValidator(_once)]
 
 
 class JobWebhook(Strict):

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     case,
     delete,
@@ -94,7 +95,7 @@ def lease(
     `busy` holds (tenant, webhook): one that answers slowly has its share of the attempts, and not all.
     """
     # More than are wanted: other dispatchers look at the same ones, and what they lock is passed over.
-    ids = _candidates(connection, 4 * limit, share=share, busy=busy)
+    ids = list(connection.scalars(candidates(4 * limit, share=share, busy=busy)))
     longest = select(deliveries.c.id).where(deliveries.c.id.in_(ids), _DUE).order_by(deliveries.c.next_at)
     free = list(connection.scalars(longest.limit(limit).with_for_update(skip_locked=True))) if ids else []
     if not free:
@@ -106,9 +107,7 @@ def lease(
     return [_leased(row, receivers[row.tenant, row.webhook_id]) for row in rows]
 
 
-def _candidates(
-    connection: Connection, limit: int, *, share: int, busy: Collection[tuple[str, str]]
-) -> list[str]:
+def candidates(limit: int, *, share: int, busy: Collection[tuple[str, str]]) -> Select[tuple[str]]:
     """Ids, longest due first. Of a crowd only the first rows are looked at; the busy are not among them."""
     receiver = (deliveries.c.tenant, deliveries.c.webhook_id)
     idle = [tuple_(*receiver).not_in(list(busy))] if busy else []
@@ -118,8 +117,7 @@ def _candidates(
         partition_by=(crowd.c.tenant, crowd.c.webhook_id), order_by=crowd.c.next_at
     )
     ranked = select(crowd.c.id, crowd.c.next_at, place.label("place")).subquery()
-    first = select(ranked.c.id).where(ranked.c.place <= share).order_by(ranked.c.next_at).limit(limit)
-    return list(connection.scalars(first))
+    return select(ranked.c.id).where(ranked.c.place <= share).order_by(ranked.c.next_at).limit(limit)
 
 
 def _receivers(connection: Connection, rows: Sequence[Row[Any]]) -> dict[tuple[str, str], Row[Any]]:

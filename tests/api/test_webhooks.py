@@ -115,6 +115,7 @@ def test_a_bad_url_is_refused_wherever_it_is_given(client, url, code):
         {},
         {"url": URL, "events": []},
         {"url": URL, "events": ["deleted"]},
+        {"url": URL, "events": ["finished", "finished"]},
         {"url": URL, "events": "finished"},
         {"url": URL, "secret": "whsec_mine"},
         {"url": URL, "tenant": "other"},

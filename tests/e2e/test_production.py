@@ -1,8 +1,12 @@
 """The same service on PostgreSQL and an S3 server."""
 
+import httpx2 as httpx
 import pytest
 
+from client import verify_webhook, webhooks
+
 from .conftest import MODEL, finished, inversion, make_picture
+from .receiver import receiving
 from .stack import Stack, eventually
 
 
@@ -44,6 +48,16 @@ def test_generate_invert_cancel_and_takeover_on_postgresql_and_s3(production, tm
         production.kill(first)
         production.add_worker()
         assert finished(client, lost).attempts == 1
+
+        # The dispatcher signs links of the object store, too.
+        with receiving() as receiver:
+            production.start_dispatcher()
+            made = client.send(webhooks.add(receiver.url))
+            make_picture(client, tmp_path)
+            assert eventually(lambda: receiver.got)
+        body = verify_webhook(*receiver.got[0], made.secret)
+        [link] = [output["url"] for output in body["data"]["outputs"]]
+        assert httpx.get(link).content.startswith(b"\x89PNG")
 
         client.delete(inverted.id)
         assert client.model(MODEL)["name"] == MODEL

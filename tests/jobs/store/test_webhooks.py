@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from jobs.errors import Conflict, NotFound
 from jobs.schemas import JobError, Status
-from jobs.store.deliveries import FAILING_S, LEASE_S
+from jobs.store.deliveries import FAILING_S, LEASE_S, candidates
 from jobs.store.endpoints import MAX_WEBHOOKS
 from jobs.store.tables import deliveries, delivery_attempts, jobs, webhooks
 from tests.jobs.given import LIMITS, TENANT, ask, claim, picture, submit
@@ -297,6 +297,20 @@ def test_settling_while_its_endpoint_is_disabled_and_enabled_waits_in_no_ring(st
         futures = [pool.submit(settle, one) for one in lease(hooks)] + [pool.submit(switch)]
         for future in futures:
             future.result()
+
+
+def test_the_look_for_work_reads_the_index_of_what_waits(store):
+    """However much is kept or waits for later."""
+    question = candidates(10, share=2, busy=[("default", "whk_1")])
+    compiled = question.compile(store.database.engine, compile_kwargs={"literal_binds": True})
+    with store.database.read() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the table is all but empty
+            plan = connection.exec_driver_sql(f"EXPLAIN {compiled}").fetchall()
+            assert "Index Cond: (next_at <= " in str(plan)
+        else:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").fetchall()
+    assert "ix_deliveries_pending" in str(plan)
 
 
 # --- endpoints -------------------------------------------------------------------------------------------
