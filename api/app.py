@@ -97,7 +97,8 @@ def create_app(
     state.rules = rules or rules_of(settings, hurried(system_addresses, RESOLVE_S, names))
     state.signer = signer_of(settings)
     state.desk = Desk(store, catalog, state.metrics, settings, state.rules)
-    state.streams = Streams(max_streams)
+    # Where there are several tenants, one cannot take all places.
+    state.streams = Streams(max_streams, max_streams if settings.auth == "open" else max(1, max_streams // 4))
     state.pace = pace or Pace()
     state.decoder = decoder or Decoder()
     state.picture_threads = anyio.CapacityLimiter(AT_ONCE)

@@ -224,7 +224,7 @@ def _accepts(accepted: str, media: str) -> bool:
     return not accepted.strip()
 
 
-async def stream_slot(streams: Followers, metrics: Measures) -> AsyncIterator[None]:
+async def stream_slot(tenant: Tenant, streams: Followers, metrics: Measures) -> AsyncIterator[None]:
     """Held for as long as the answer is being sent."""
-    with streams.slot(), metrics.streams.track_inprogress():
+    with streams.slot(tenant), metrics.streams.track_inprogress():
         yield

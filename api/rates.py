@@ -14,6 +14,7 @@ from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage, Storage
+from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from prometheus_client import Counter
@@ -67,8 +68,9 @@ class Rates:
         return headers
 
     async def close(self) -> None:
-        if isinstance(self._storage, RedisStorage):
-            await self._storage.bridge.storage.aclose()
+        bridge = self._storage.bridge if isinstance(self._storage, RedisStorage) else None
+        if isinstance(bridge, RedispyBridge):
+            await bridge.storage.aclose()
 
 
 def redis_storage(settings: Settings) -> RedisStorage:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,26 +29,31 @@ logger = logging.getLogger(__name__)
 
 
 class Streams:
-    """How many callers may follow jobs at a time in this process."""
+    """How many callers may follow jobs at a time in this process: `limit`, and `share` of one tenant."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.open = limit, 0
+    def __init__(self, limit: int, share: int) -> None:
+        self.limit, self.share = limit, share
+        self._open: Counter[str] = Counter()
 
     @property
-    def full(self) -> bool:
-        return self.open >= self.limit
+    def open(self) -> int:
+        return self._open.total()
+
+    def full(self, tenant: str) -> bool:
+        return self.open >= self.limit or self._open[tenant] >= self.share
 
     @contextlib.contextmanager
-    def slot(self) -> Any:
-        """Raises 429 `too_many_streams` when all are taken."""
-        if self.full:
-            detail = f"{self.limit} streams are open already."
+    def slot(self, tenant: str) -> Any:
+        """Raises 429 `too_many_streams` when there is none for the tenant."""
+        if self.full(tenant):
+            detail = f"{min(self.share, self.open)} streams are open already."
             raise HttpProblem("too_many_streams", detail, headers={"Retry-After": "5"})
-        self.open += 1
+        self._open[tenant] += 1
         try:
             yield
         finally:
-            self.open -= 1
+            self._open[tenant] -= 1
+            self._open += Counter()  # forgets those who have none
 
 
 class Mailbox:

@@ -88,9 +88,9 @@ async def submit_job(
     bind_contextvars(job=row.id)
     if created:
         sender.send(row)
-    waited = wait_s and not row.terminal and not streams.full
+    waited = wait_s and not row.terminal and not streams.full(tenant)
     if waited:
-        with streams.slot(), metrics.streams.track_inprogress():
+        with streams.slot(tenant), metrics.streams.track_inprogress():
             row = await until_changed(request, tenant, row.id, after_seq=None, wait_s=wait_s)
     view = await run_in_threadpool(views.job, row)
     reply = _json(view, 200 if wait_s and row.terminal else 202)
@@ -166,7 +166,7 @@ async def read_job(
 ) -> Response:
     """A job. `wait=n` answers when it has ended (with `after_seq`: when `seq` exceeds that), or after n s."""
     if wait:
-        with streams.slot(), metrics.streams.track_inprogress():
+        with streams.slot(tenant), metrics.streams.track_inprogress():
             row = await until_changed(request, tenant, job_id, after_seq=after_seq, wait_s=wait)
     else:
         row = await run_in_threadpool(store.get, tenant, job_id)

@@ -3,8 +3,9 @@
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -128,14 +129,23 @@ def access(store: JobStore) -> Access:
 
 
 @pytest.fixture
-def guarded(
+def make_guarded(
     store: JobStore, queue: MemoryJobQueue, blobs: DirectoryBlobStore, live: MemoryLive, settings: Settings
-) -> Iterator[TestClient]:
-    """A gateway that asks for keys, and counts calls in memory."""
-    closed = settings.model_copy(update={"auth": "keys", "key_pepper": SecretStr(PEPPER)})
-    catalog = Catalog(closed.model_repo, store)
-    app = create_app(store, queue, blobs, live, catalog, closed, pace=Pace(grace_s=5), rates=MemoryStorage())
-    with TestClient(app, base_url=BASE) as client:
+) -> Callable[..., FastAPI]:
+    """A gateway that asks for keys and counts in memory. Takes settings, and options of `create_app`."""
+
+    def make(changes: Mapping[str, Any] = MappingProxyType({}), **options: Any) -> FastAPI:
+        closed = settings.model_copy(update={"auth": "keys", "key_pepper": SecretStr(PEPPER), **changes})
+        catalog = Catalog(closed.model_repo, store)
+        options = {"pace": Pace(grace_s=5), "rates": MemoryStorage()} | options
+        return create_app(store, queue, blobs, live, catalog, closed, **options)
+
+    return make
+
+
+@pytest.fixture
+def guarded(make_guarded: Callable[..., FastAPI]) -> Iterator[TestClient]:
+    with TestClient(make_guarded(), base_url=BASE) as client:
         yield client
 
 

@@ -16,7 +16,7 @@ from jobs.access import ALL_SCOPES, Key, Scope, new_key
 from jobs.store import JobStore
 from jobs.store.access import Access
 
-from .conftest import bearer, generate, png
+from .conftest import BASE, bearer, generate, png
 from .test_bad_input import assert_problem
 
 READ, WRITE = (Scope.JOBS_READ,), (Scope.JOBS_READ, Scope.JOBS_WRITE)
@@ -199,6 +199,47 @@ def test_a_file_is_reached_by_its_signed_link_alone(
 def test_probes_may_name_any_host(guarded: TestClient, path: str) -> None:
     assert guarded.get(path, headers={"Host": "10.1.2.3:8000"}).status_code == 200
     assert_problem(guarded.get("/v1/jobs", headers={"Host": "10.1.2.3:8000"}), 400, "foreign_host")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        ((), "api.example", 400),
+        (("api.example",), "api.example", 200),
+        (("api.example",), "API.example:8000", 200),
+        (("api.example",), "www.api.example", 400),
+        (("*",), "anything.example", 200),
+    ],
+)
+def test_a_gateway_with_keys_may_have_more_names(
+    make_guarded: Callable[..., FastAPI], key: Key, allowed: tuple[str, ...], host: str, status: int
+) -> None:
+    with TestClient(make_guarded({"allowed_hosts": allowed}), base_url=BASE) as client:
+        headers = bearer(key) | {"Host": host}
+        assert client.get("/v1/models", headers=headers).status_code == status
+        # A page of another site is none of ours, whatever names we have.
+        foreign = client.post(
+            "/v1/jobs", json=generate(), headers=headers | {"Origin": "https://evil.example"}
+        )
+        assert foreign.status_code in (400, 403)
+
+
+def test_one_tenant_cannot_take_all_streams(
+    make_guarded: Callable[..., FastAPI], access: Access, store: JobStore
+) -> None:
+    keys = {}
+    for name in ("greedy", "other"):
+        access.create_tenant(name)
+        keys[name] = bearer(access.create_key(name, WRITE)[1])
+    app = make_guarded(max_streams=8)
+    with TestClient(app, base_url=BASE) as client:
+        streams = app.state.streams
+        with streams.slot("greedy"), streams.slot("greedy"):
+            jobs = {t: client.post("/v1/jobs", json=generate(), headers=keys[t]).json()["id"] for t in keys}
+            refused = client.get(f"/v1/jobs/{jobs['greedy']}?wait=1", headers=keys["greedy"])
+            assert_problem(refused, 429, "too_many_streams")
+            assert client.get(f"/v1/jobs/{jobs['other']}?wait=1", headers=keys["other"]).status_code == 200
+        assert client.get(f"/v1/jobs/{jobs['greedy']}?wait=1", headers=keys["greedy"]).status_code == 200
 
 
 def test_a_key_is_marked_as_used_at_most_once_a_minute(

@@ -177,7 +177,7 @@ def test_streams_are_bounded_and_given_back(make_app: Callable[..., FastAPI], wo
         job_id = submit(client)["id"]
         worker.succeed(job_id)
         url = f"/v1/jobs/{job_id}/events"
-        with app.state.streams.slot():
+        with app.state.streams.slot("default"):
             reply = client.get(url)
             assert_problem(reply, 429, "too_many_streams")
             assert int(reply.headers["retry-after"]) > 0
