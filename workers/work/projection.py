@@ -71,7 +71,7 @@ def project(
     program = _program(model, how)
     targets = to_tensor(originals, model.generator.img_channels)
     follower = _Follower(job, how, preview_every, share)
-    with follower.traced(samples=len(originals), steps=how.steps):
+    with follower.traced(len(originals)):
         course = job.context.engine.optimise(
             program,
             program.problems(targets, _options(how)),
@@ -174,9 +174,9 @@ class _Follower:
     device_s: float = 0.0
 
     @contextmanager
-    def traced(self, **attributes: int) -> Iterator[None]:
+    def traced(self, samples: int) -> Iterator[None]:
         """One span of the engine's work for the job, which tells of the company that it had."""
-        with tracing.span("engine optimise", **attributes) as span:
+        with tracing.span("engine optimise", samples=samples, steps=self.how.steps) as span:
             try:
                 yield
             finally:
