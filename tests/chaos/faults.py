@@ -36,13 +36,12 @@ class Faults:
         name = self._worker()
         if name is None:
             return None
-        self.rig.send_signal(name, signal.SIGTERM)
         process = self.rig.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
         self.rig.leaving.append(process)
 
         def replace() -> None:
-            process.kill()
-            process.wait()
+            self.rig.strike(process, signal.SIGKILL)
             self.rig.spawn_worker()
 
         return replace
@@ -58,6 +57,12 @@ class Faults:
 
     def reaper_kill(self) -> End | None:
         return self._kill("reaper")
+
+    def dispatcher_kill(self) -> End | None:
+        return self._kill("dispatcher")
+
+    def dispatcher_freeze(self) -> End | None:
+        return self._freeze("dispatcher")
 
     def redis_kill(self) -> End | None:
         self.rig.redis.kill()
@@ -131,8 +136,8 @@ class Faults:
         if name is None or not self.rig.alive(name):
             return None
         process = self.rig.processes[name]
-        process.send_signal(signal.SIGSTOP)
-        return lambda: process.send_signal(signal.SIGCONT)
+        self.rig.strike(process, signal.SIGSTOP)
+        return lambda: self.rig.strike(process, signal.SIGCONT)
 
     def _start_redis(self) -> None:
         if self.rig.redis.process is None:

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +27,11 @@ class Order:
     cancel_after_s: float | None = None
 
 
-def orders(seed: int, count: int, within_s: float, image: str) -> list[Order]:
-    """`count` jobs in the order of their times. `image`: what inversions start from."""
+def orders(seed: int, count: int, within_s: float, image: str, mix: Mapping[str, int] = MIX) -> list[Order]:
+    """`count` jobs in the order of their times. `image`: what inversions start from; `mix`: weights."""
     rng = random.Random(seed)
     times = sorted(rng.uniform(0, within_s) for _ in range(count))
-    kinds = rng.choices(list(MIX), list(MIX.values()), k=count)
+    kinds = rng.choices(list(mix), list(mix.values()), k=count)
     return [
         _order(rng, kind, at_s, f"chaos-{seed}-{n}", image)
         for n, (kind, at_s) in enumerate(zip(kinds, times, strict=True))

@@ -93,9 +93,17 @@ class Rig(Stack):
 
     def close(self) -> None:
         for process in self.leaving:
-            process.kill()
-            process.wait()
+            self.strike(process, signal.SIGKILL)
         super().close()
+
+    def strike(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """Send a signal; after SIGKILL it is gone on return."""
+        process.send_signal(number)
+        if number == signal.SIGKILL:
+            process.wait()
+
+    def kill(self, name: str) -> None:
+        self.strike(self.processes.pop(name), signal.SIGKILL)
 
     def alive(self, name: str) -> bool:
         return name in self.processes and self.processes[name].poll() is None
@@ -118,7 +126,7 @@ class Rig(Stack):
     def wake(self) -> None:
         """Whatever is frozen goes on, whatever is away comes back."""
         for process in self.processes.values():
-            process.send_signal(signal.SIGCONT)
+            self.strike(process, signal.SIGCONT)
         if self.redis.process is None:
             self.redis.start()
         self.redis.thaw()

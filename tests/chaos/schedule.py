@@ -17,6 +17,8 @@ LASTS_S = {
     "gateway_kill": (0.2, 2.0),
     "gateway_freeze": (1.0, 4.0),
     "reaper_kill": (0.5, 4.0),
+    "dispatcher_kill": (0.2, 2.0),
+    "dispatcher_freeze": (1.0, 4.0),
     "redis_kill": (0.2, 3.0),
     "redis_freeze": (1.0, 4.0),
     "redis_flush": (0.0, 0.0),

@@ -6,7 +6,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jobs.blobs import open_blobs
 from jobs.store import JobStore, open_store
 from tests.chaos.faults import End, Faults
 from tests.chaos.invariants import Record, doubled, lost, stale, violations
-from tests.chaos.load import Callers, orders
+from tests.chaos.load import MIX, Callers, orders
 from tests.chaos.rig import MODEL, Ground, Rig, rig
 from tests.chaos.schedule import Fault, draw, length_s
 from tests.servers import wait_until
@@ -54,29 +55,40 @@ class Report:
         return sum(count for what, count in self.refusals.items() if what.startswith("500"))
 
 
-def storm(seed: int, ground: Ground, *, jobs: int, faults: int, kinds: Sequence[str] | None = None) -> Report:
+def storm(
+    seed: int,
+    ground: Ground,
+    *,
+    jobs: int,
+    faults: int,
+    kinds: Sequence[str] | None = None,
+    mix: Mapping[str, int] = MIX,
+) -> Report:
     """Raises Unavailable when the machine lacks what `ground` needs."""
     began = time.monotonic()
-    with rig(ground) as built:
-        store = open_store(built.settings())
-        try:
-            return _storm(built, store, seed, ground, draw(seed, kinds or ground.kinds, faults), jobs, began)
-        finally:
-            store.close()
+    drawn = draw(seed, kinds or ground.kinds, faults)
+    with rig(ground) as built, closing(open_store(built.settings())) as store:
+        callers = Callers(built.url)
+        image = _picture(built, callers)
+        wanted = orders(seed, jobs - 1, ASKING * length_s(drawn), image, mix)
+        asking = threading.Thread(target=callers.ask, args=(wanted,))
+        asking.start()
+        happened = rage(built, drawn, random.Random(seed))
+        asking.join()
+        wait_until(lambda: _idle(built, store), "the end of all jobs", IDLE_S)
+        built.drain()
+        return _judge(built, store, callers, seed, ground, happened, time.monotonic() - began)
 
 
-def _storm(
-    built: Rig, store: JobStore, seed: int, ground: Ground, faults: list[Fault], count: int, began: float
+def _judge(
+    built: Rig,
+    store: JobStore,
+    callers: Callers,
+    seed: int,
+    ground: Ground,
+    happened: Counter[str],
+    seconds: float,
 ) -> Report:
-    callers = Callers(built.url)
-    image = _picture(built, callers)
-    wanted = orders(seed, count - 1, ASKING * length_s(faults), image)
-    asking = threading.Thread(target=callers.ask, args=(wanted,))
-    asking.start()
-    happened = rage(built, faults, random.Random(seed))
-    asking.join()
-    wait_until(lambda: _idle(built, store), "the end of all jobs", IDLE_S)
-    built.drain()
     record = Record(store.database, open_blobs(built.settings()), callers.accepted)
     rows = record.jobs.values()
     return Report(
@@ -91,7 +103,7 @@ def _storm(
         losses=sum(row.losses for row in rows),
         attempts=max(row.attempts for row in rows),
         claims=max(row.fence for row in rows),
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         refusals=callers.refusals,
         died=tuple(built.died),
         violations=violations(record),
