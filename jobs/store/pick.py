@@ -7,13 +7,15 @@ So nothing that any tenant sends keeps another waiting, and no priority waits fo
 """
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
-    ColumnElement,
     Connection,
+    Select,
     and_,
+    bindparam,
     func,
     literal,
     literal_column,
@@ -30,6 +32,8 @@ from jobs.store.database import now, upsert
 from jobs.store.rows import Claim
 from jobs.store.tables import jobs, turns
 from jobs.store.worker import Limits, claim, fresh
+
+_RUNNING = select(jobs.c.tenant, func.count()).where(RUNNING).group_by(jobs.c.tenant)
 
 
 def claim_fairest(
@@ -48,18 +52,10 @@ def claim_fairest(
         taken = claim(connection, hint, worker, payload_version=payload_version, limits=limits)
         if taken is not None:
             return taken
-    able = and_(
-        QUEUED,
-        fresh(limits),
-        jobs.c.queued_at <= now(),
-        jobs.c.payload_version <= payload_version,
-        jobs.c.kind.in_(kinds),
-    )
-    for tenant, lane in _turns(connection, lanes, able):
-        here = select(jobs.c.id).where(jobs.c.tenant == tenant, jobs.c.lane == lane, able)
-        first = here.order_by(jobs.c.queued_at).limit(1)
+    questions = _questions(frozenset(lanes), frozenset(kinds), payload_version, limits)
+    for tenant, lane in _turns(connection, questions.heads):
         # What another worker is just taking is passed over, not waited for.
-        job_id = connection.scalar(first.with_for_update(skip_locked=True))
+        job_id = connection.scalar(questions.first, {"of": tenant, "in": lane})
         if job_id is None:
             continue
         taken = claim(connection, job_id, worker, payload_version=payload_version, limits=limits)
@@ -69,26 +65,48 @@ def claim_fairest(
     return None
 
 
-def _turns(
-    connection: Connection, lanes: Collection[str], able: ColumnElement[bool]
-) -> Iterator[tuple[str, str]]:
-    """Every (tenant, lane) in which a job waits, the fairest first."""
+class Questions(NamedTuple):
+    """Two statements, for building them takes longer than asking them."""
+
+    heads: Select[Any]
+    """Every (tenant, lane) in which a job can be taken: since when it waits, and when the tenant was served."""
+    first: Select[Any]
+    """The job that waits longest of those of the tenant `of` in the lane `in`, locked."""
+
+
+@lru_cache(maxsize=16)
+def _questions(
+    lanes: frozenset[str], kinds: frozenset[str], payload_version: int, limits: Limits
+) -> Questions:
+    able = and_(
+        QUEUED,
+        fresh(limits),
+        jobs.c.queued_at <= now(),
+        jobs.c.payload_version <= payload_version,
+        jobs.c.kind.in_(sorted(kinds)),
+    )
     waiting = _tenants()
     lane = union_all(*(select(literal(name).label("lane")) for name in sorted(lanes))).subquery("lanes")
-    oldest = select(func.min(jobs.c.queued_at)).where(
-        jobs.c.tenant == waiting.c.tenant, jobs.c.lane == lane.c.lane, able
-    )
+    here = and_(jobs.c.tenant == waiting.c.tenant, jobs.c.lane == lane.c.lane, able)
+    # Not min(), which would read them all: in this order the index gives the oldest first.
+    oldest = select(jobs.c.queued_at).where(here).order_by(jobs.c.queued_at).limit(1)
     served = select(turns.c.served_at).where(turns.c.tenant == waiting.c.tenant)
-    columns = {
-        "queued_at": oldest.scalar_subquery(),
-        "served_at": func.coalesce(served.scalar_subquery(), 0),
-    }
-    labelled = [column.label(name) for name, column in columns.items()]
-    heads = select(waiting.c.tenant, lane.c.lane, *labelled).where(waiting.c.tenant.is_not(None))
-    heads = heads.select_from(waiting.join(lane, true()))
+    heads = select(
+        waiting.c.tenant,
+        lane.c.lane,
+        oldest.scalar_subquery().label("queued_at"),
+        func.coalesce(served.scalar_subquery(), 0).label("served_at"),
+    )
+    heads = heads.select_from(waiting.join(lane, true())).where(waiting.c.tenant.is_not(None))
+    mine = and_(jobs.c.tenant == bindparam("of"), jobs.c.lane == bindparam("in"), able)
+    first = select(jobs.c.id).where(mine).order_by(jobs.c.queued_at).limit(1)
+    return Questions(heads, first.with_for_update(skip_locked=True))
+
+
+def _turns(connection: Connection, heads: Select[Any]) -> Iterator[tuple[str, str]]:
+    """Every (tenant, lane) in which a job waits, the fairest first."""
     found = [row for row in connection.execute(heads) if row.queued_at is not None]
-    counted = select(jobs.c.tenant, func.count()).where(RUNNING).group_by(jobs.c.tenant)
-    running = {tenant: count for tenant, count in connection.execute(counted)}
+    running = {tenant: count for tenant, count in connection.execute(_RUNNING)}
 
     def rank(row: Any) -> tuple[int, float, float]:
         return running.get(row.tenant, 0), row.served_at, row.queued_at - AHEAD_S[row.lane]

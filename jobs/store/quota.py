@@ -11,9 +11,22 @@ limit may submit, and can be above it by what its jobs in flight make.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, delete, func, insert, literal_column, select, text
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -69,6 +82,9 @@ class Usage:
     quotas: Quotas
 
 
+COUNTED = tuple(field.name for field in fields(Usage) if field.name not in ("resets_in_s", "quotas"))
+
+
 class today(FunctionElement[int]):
     """Whole days since 1970, by the database's clock."""
 
@@ -88,24 +104,29 @@ def _today_postgresql(element: today, compiler: Any, **kwargs: Any) -> str:
 
 def used(connection: Connection, tenant: str, defaults: Quotas) -> Usage:
     """One statement, for it is part of every submit."""
+    row = connection.execute(_used(), {"of": tenant}).one()
+    counts = {name: row._mapping[name] or 0 for name in COUNTED}
+    return Usage(**counts, resets_in_s=DAY_S - row.now % DAY_S, quotas=quotas_of(row).or_else(defaults))
+
+
+@cache
+def _used() -> Select[Any]:
+    """Built once: that takes longer than asking it."""
+    tenant: BindParameter[str] = bindparam("of")
     mine = holds.c.tenant == tenant
-    waiting = select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, _QUEUED)
     today_ = (usage.c.tenant == tenant) & (usage.c.day == today())
-    owner = tenants.c.tenant == tenant
     columns = {
         "jobs": select(func.count()).select_from(holds).where(mine),
-        "waiting": waiting,
+        "waiting": select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, _QUEUED),
         "images_held": select(func.coalesce(func.sum(holds.c.images), 0)).where(mine),
         "images": select(usage.c.images).where(today_),
         "jobs_ended": select(usage.c.jobs).where(today_),
         "device_s": select(usage.c.device_s).where(today_),
         "stored_bytes": select(storage.c.size_bytes).where(storage.c.tenant == tenant),
     }
-    limits = [select(tenants.c[name]).where(owner).scalar_subquery().label(name) for name in LIMITS]
-    counted = [query.scalar_subquery().label(name) for name, query in columns.items()]
-    row = connection.execute(select(*counted, *limits, now().label("now"))).one()
-    counts = {name: row._mapping[name] or 0 for name in columns}
-    return Usage(**counts, resets_in_s=DAY_S - row.now % DAY_S, quotas=quotas_of(row).or_else(defaults))
+    columns |= {name: select(tenants.c[name]).where(tenants.c.tenant == tenant) for name in LIMITS}
+    labelled = [query.scalar_subquery().label(name) for name, query in columns.items()]
+    return select(*labelled, now().label("now"))
 
 
 def admit(
