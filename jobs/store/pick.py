@@ -69,7 +69,7 @@ class Questions(NamedTuple):
     """Two statements, for building them takes longer than asking them."""
 
     heads: Select[Any]
-    """Every (tenant, lane) in which a job can be taken: since when it waits, and when the tenant was served."""
+    """Every (tenant, lane) in which a job can be taken; since when it waits, when the tenant was served."""
     first: Select[Any]
     """The job that waits longest of those of the tenant `of` in the lane `in`, locked."""
 
