@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,6 +55,7 @@ class Rig(Stack):
         postgres: PrivatePostgres | None,
         s3: PrivateS3 | None,
         proxy: FaultProxy | None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         write_tiny_model(folder / "models" / MODEL)
         self.postgres, self.proxy, self.disk = postgres, proxy, folder / "disk"
@@ -71,7 +72,7 @@ class Rig(Stack):
                 "GANSERVE_S3_ACCESS_KEY": s3.access_key,
                 "GANSERVE_S3_SECRET_KEY": s3.secret_key,
             }
-        super().__init__(folder, folder / "models", given)
+        super().__init__(folder, folder / "models", given | dict(settings or {}))
         self.redis.append_only = ground.append_only
         self.died: list[str] = []
         self.leaving: list[subprocess.Popen[bytes]] = []
@@ -150,8 +151,11 @@ class Rig(Stack):
 
 
 @contextlib.contextmanager
-def rig(ground: Ground) -> Iterator[Rig]:
-    """A rig that runs. Raises Unavailable if the machine lacks a server or the right to mount a disk."""
+def rig(ground: Ground, **settings: str) -> Iterator[Rig]:
+    """A rig that runs, with these further GANSERVE_ settings.
+
+    Raises Unavailable if the machine lacks a server or the right to mount a disk.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -160,7 +164,7 @@ def rig(ground: Ground) -> Iterator[Rig]:
         postgres = stack.enter_context(private_postgres()) if ground.database == "postgresql" else None
         s3 = stack.enter_context(private_s3()) if ground.blobs == "s3" else None
         proxy = stack.enter_context(FaultProxy(s3.endpoint)) if s3 else None
-        made = Rig(folder, ground, postgres, s3, proxy)
+        made = Rig(folder, ground, postgres, s3, proxy, settings)
         stack.callback(made.close)
         made.begin()
         yield made

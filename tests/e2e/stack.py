@@ -18,7 +18,7 @@ from client import Client
 from tests.servers import PrivateRedis
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {"gateway": "api.main", "reaper": "jobs.reaper"}
+PROGRAMS = {"gateway": "api.main", "reaper": "jobs.reaper", "dispatcher": "jobs.dispatcher"}
 WORKER = ("worker", "-P", "threads", "--without-gossip", "--without-mingle")
 SHORT = {
     "GANSERVE_LEASE_S": "4",
