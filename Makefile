@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.ganserve-run
 DEV := $(BIN)/.ganserve-dev
 
-.PHONY: demo serve test lint fix bench clean
+.PHONY: demo serve test lint fix chaos soak bench clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)  ## start the service, make, invert and edit portraits, write demo/*.png, stop
@@ -25,6 +25,12 @@ lint: $(DEV)
 fix: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: $(DEV)  ## five storms of 60 jobs on the real stack: about ten minutes
+	$(BIN)/python -m tests.chaos
+
+soak: $(DEV)  ## 10,000 tiny jobs, and whether memory stays flat: about five minutes
+	$(BIN)/python -m tests.chaos.soak
 
 bench: $(DEV)
 	$(BIN)/python -m bench
