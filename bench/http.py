@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2 as httpx
@@ -97,14 +98,30 @@ def submit_times(url: str, name: str, *, posts: int = POSTS, key: str | None = N
     return times
 
 
-def submit_by_turns(url: str, var: Path) -> tuple[list[float], list[float]]:
-    """Seconds of submits without and with keys, in blocks by turns, for the machine is not always as busy."""
-    open_times, keyed_times = [], []
+@dataclass
+class Submits:
+    """Seconds of each submit, and what they cost the gateway's processor, which no other program distorts."""
+
+    times: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+
+    def add(self, url: str, name: str, gateway: psutil.Process, key: str | None = None) -> None:
+        before = sum(gateway.cpu_times()[:2])
+        self.times += submit_times(url, name, posts=BLOCK, key=key)
+        self.cpu_s += sum(gateway.cpu_times()[:2]) - before
+
+
+def submit_by_turns(url: str, var: Path) -> dict[str, Submits]:
+    """Submits without and with keys, in blocks by turns, for the machine is not always as busy."""
+    found = {"": Submits(), ", with a key, rate limit and quota": Submits()}
+    plain, keyed = found.values()
+    [first] = (p for p in psutil.Process().children(recursive=True) if "api.main" in " ".join(p.cmdline()))
     with guarded_gateway(var) as (guarded, key):
+        [second] = (p for p in psutil.Process().children() if "api.main" in " ".join(p.cmdline()))
         for block in range(POSTS // BLOCK):
-            open_times += submit_times(url, f"open-{block}", posts=BLOCK)
-            keyed_times += submit_times(guarded, f"keyed-{block}", posts=BLOCK, key=key)
-    return open_times, keyed_times
+            plain.add(url, f"open-{block}", first)
+            keyed.add(guarded, f"keyed-{block}", second, key)
+    return found
 
 
 def drain(client: Client) -> float:
@@ -177,29 +194,30 @@ def main() -> None:
     ):
         client.wait(client.submit(generation(1)).id)  # the model is loaded now
         with frozen_worker():
-            times, keyed = submit_by_turns(url, Path(var))
+            submits = submit_by_turns(url, Path(var))
         if arguments.submit:
-            console.print(latencies(times, keyed))
+            console.print(latencies(submits))
             return
         tiny_s = drain(client)
         rates = []
         for _ in range(arguments.rounds):
             rates.append((bare_rate(), http_rate(client, arguments.pictures)))
-    console.print(report(times, keyed, tiny_s, rates))
+    console.print(report(submits, tiny_s, rates))
 
 
-def latencies(times: list[float], keyed: list[float]) -> Table:
+def latencies(submits: dict[str, Submits]) -> Table:
     table = Table("measure", "value", "limit", box=None)
-    for name, column in (("", times), (", with a key, rate limit and quota", keyed)):
-        cuts = statistics.quantiles(column, n=100)
+    for name, found in submits.items():
+        cuts = statistics.quantiles(found.times, n=100)
         table.add_row(f"submit p50{name}", f"{cuts[49] * 1e3:.1f} ms", "5 ms")
         table.add_row(f"submit p99{name}", f"{cuts[98] * 1e3:.1f} ms", "")
+        table.add_row(f"gateway's CPU{name}", f"{found.cpu_s / len(found.times) * 1e3:.2f} ms", "")
     return table
 
 
-def report(times: list[float], keyed: list[float], tiny_s: float, rates: list[tuple[float, float]]) -> Table:
+def report(submits: dict[str, Submits], tiny_s: float, rates: list[tuple[float, float]]) -> Table:
     bare, http = (statistics.median(column) for column in zip(*rates, strict=True))
-    table = latencies(times, keyed)
+    table = latencies(submits)
     table.add_row("tiny jobs (one picture)", f"{2 * POSTS / tiny_s:.0f} a second", "")
     table.add_row("bare generator loop", f"{bare:.0f} pictures a second", "")
     table.add_row("through HTTP, PNG in storage", f"{http:.0f} pictures a second", "")
