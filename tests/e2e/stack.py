@@ -93,7 +93,7 @@ class Stack:
         self._spawn(name, [sys.executable, "-m", PROGRAMS[name]])
 
     def start_dispatcher(self) -> None:
-        self._spawn("dispatcher", [sys.executable, "-m", "jobs.dispatcher"])
+        self.spawn("dispatcher")
 
     def restart_gateway(self) -> None:
         self.kill("gateway")
