@@ -3,7 +3,7 @@
 * ClientError
   + ApiError               the service answered with a problem document
     - Refused              4xx: the request must change (400, 413, 415, 422)
-    - Denied               401, 403: no key, a wrong one, or one that may not do that
+      * Denied             401, 403: no key, a wrong one, or one that may not do that; or an ended link
     - Missing              404, 410: it is not there, or no longer
     - StateConflict        409: the state of the job forbids it
     - Busy                 429, 503: later may work; `retry_after_s`
@@ -47,8 +47,8 @@ class Refused(ApiError):
     """The request must change."""
 
 
-class Denied(ApiError):
-    """The key is missing, wrong, or may not do that."""
+class Denied(Refused):
+    """The key is missing, wrong, or may not do that; or a link has ended."""
 
 
 class Missing(ApiError):
