@@ -5,6 +5,7 @@ import json
 import threading
 
 import pytest
+import redis
 from celery import Celery
 from celery.app.defaults import NAMESPACES, flatten
 
@@ -92,6 +93,20 @@ def test_a_broker_that_is_down_is_only_logged(broker, queue):
 
     assert queue.send("job_1", "generate", "1-normal.fast") is False
     assert queue.empty_lanes() == frozenset()
+
+
+def test_a_broker_that_has_no_memory_left_is_only_logged(broker, queue):
+    """It answers reads, and refuses to take more (`noeviction`, as it should be set)."""
+    with redis.Redis.from_url(broker.redis_url) as admin:
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", "1kb")
+        try:
+            assert queue.send("job_1", "generate", "1-normal.fast") is False
+            queue.ping()
+        finally:
+            admin.config_set("maxmemory", "0")
+
+    assert queue.send("job_1", "generate", "1-normal.fast")
 
 
 def test_a_broker_that_stands_still_holds_nobody_up_for_long(broker, queue, monkeypatch):
