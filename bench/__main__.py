@@ -1,4 +1,7 @@
-"""Run every benchmark in this folder, each in a process of its own; the exit code is 1 if one failed."""
+"""Run every benchmark in this folder, each in a process of its own; the exit code is 1 if one failed.
+
+`python -m bench chaos http`: only those whose names begin so.
+"""
 
 import subprocess
 import sys
@@ -9,8 +12,10 @@ FOLDER = Path(__file__).parent
 
 def main() -> int:
     """Benchmarks are the modules beside this one, in the order of their names."""
-    failed = []
+    failed, wanted = [], tuple(sys.argv[1:]) or ("",)
     for path in sorted(FOLDER.glob("[a-z]*.py")):
+        if not path.stem.startswith(wanted):
+            continue
         print(f"\n== {path.stem}", flush=True)
         done = subprocess.run([sys.executable, "-m", f"bench.{path.stem}"], cwd=FOLDER.parent)
         failed += [path.stem] if done.returncode else []
