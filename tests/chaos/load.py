@@ -14,7 +14,7 @@ from tests.chaos.rig import MODEL
 
 PATIENCE_S = 120.0
 CALLERS = 6
-MIX = {"generate": 55, "invert": 25, "cancel": 10, "overrun": 5, "deadline": 5}
+MIX = {"generate": 45, "invert": 35, "cancel": 10, "overrun": 5, "deadline": 5}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _order(rng: random.Random, kind: str, at_s: float, key: str, image: str) -> 
             return Order(at_s, key, _invert(image, rng, 5000) | {"timeout_s": 1.5})
         case "cancel":
             return Order(at_s, key, _invert(image, rng, 5000), rng.uniform(0.2, 4.0))
-    return Order(at_s, key, _invert(image, rng, rng.randint(100, 500)))
+    return Order(at_s, key, _invert(image, rng, rng.randint(300, 3000)))
 
 
 def _invert(image: str, rng: random.Random, steps: int) -> dict[str, Any]:

@@ -158,13 +158,14 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
     done = [sample.done for sample in samples]
+    warm = next(sample for sample in samples if sample.done >= WARM * done[-1])
     for name in samples[0].mb:
-        label = f"{name}: {slope_mb(samples, name):+.1f} MB in 10,000 jobs"
-        axes.plot(done, [sample.mb[name] for sample in samples], label=label)
+        label = f"{name} ({warm.mb[name]:.0f} MB): {slope_mb(samples, name):+.1f} MB in 10,000 jobs"
+        axes.plot(done, [sample.mb[name] - warm.mb[name] for sample in samples], label=label)
     axes.axvspan(0, WARM * done[-1], color="0.93", label="warming up")
-    axes.set(xlabel="jobs done", ylabel="resident memory, MB", yscale="log")
+    axes.set(xlabel="jobs done", ylabel="memory, MB above the end of the warm-up")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.15), ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
