@@ -179,7 +179,7 @@ def _curves(figure: SubFigure, graded: Graded) -> None:
         axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         axes.set_xlabel(DISTURBANCES[name].unit)
         axes.grid(axis="y", alpha=0.25)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(bottom=0)
     panels[0].set_ylabel("distance (strangers = 1)")
     panels[0].legend(frameon=False)
 
