@@ -15,7 +15,7 @@ from fastapi.dependencies.models import Dependant
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from api.auth import ANYONE, Caller, Doorkeeper
+from api.auth import ANYONE, Doorkeeper
 from api.body import json_body
 from api.cursors import Cursors
 from api.edge import SAFE_METHODS
@@ -117,15 +117,10 @@ async def authenticate(request: Request) -> None:
     caller.require(scope)
 
 
-async def caller(request: Request) -> Caller:
-    return request.state.caller
-
-
 async def tenant(request: Request) -> str:
     return request.state.caller.tenant
 
 
-CallerDep = Annotated[Caller, Depends(caller)]
 Tenant = Annotated[str, Depends(tenant)]
 
 
