@@ -69,13 +69,13 @@ def storm(
     drawn = draw(seed, kinds or ground.kinds, faults)
     with rig(ground) as built, closing(open_store(built.settings())) as store:
         callers = Callers(built.url)
-        image = _picture(built, callers)
+        image = first_picture(built, callers)
         wanted = orders(seed, jobs - 1, ASKING * length_s(drawn), image, mix)
         asking = threading.Thread(target=callers.ask, args=(wanted,))
         asking.start()
         happened = rage(built, drawn, random.Random(seed))
         asking.join()
-        wait_until(lambda: _idle(built, store), "the end of all jobs", IDLE_S)
+        wait_until(lambda: idle(built, store), "the end of all jobs", IDLE_S)
         built.drain()
         return _judge(built, store, callers, seed, ground, happened, time.monotonic() - began)
 
@@ -110,7 +110,7 @@ def _judge(
     )
 
 
-def _picture(built: Rig, callers: Callers) -> str:
+def first_picture(built: Rig, callers: Callers) -> str:
     """A picture that the model made, for inversions: its id."""
     with built.client() as client:
         ask = {"kind": "generate", "model": MODEL, "input": {"source": {"seeds": [5]}}}
@@ -143,7 +143,7 @@ def rage(built: Rig, faults: Sequence[Fault], rng: random.Random) -> Counter[str
     return happened
 
 
-def _idle(built: Rig, store: JobStore) -> bool:
+def idle(built: Rig, store: JobStore) -> bool:
     built.mend()
     time.sleep(LOOK_S)
     running = store.running()

@@ -13,7 +13,7 @@ from jobs.store.tables import deliveries, jobs
 from tests.chaos.load import Callers, orders
 from tests.chaos.rig import Ground, rig
 from tests.chaos.schedule import draw, length_s
-from tests.chaos.storm import _idle, _picture, rage
+from tests.chaos.storm import first_picture, idle, rage
 from tests.e2e.receiver import receiving
 from tests.servers import Unavailable, wait_until
 
@@ -45,13 +45,13 @@ def weather(built, receiver, faults):
     built.spawn("dispatcher")
     with built.client() as client:
         made = client.send(webhooks.add(receiver.url))
-    wanted = orders(11, JOBS, 0.85 * length_s(faults), _picture(built, callers))
+    wanted = orders(11, JOBS, 0.85 * length_s(faults), first_picture(built, callers))
     asking = threading.Thread(target=callers.ask, args=(wanted,))
     asking.start()
     rage(built, faults, random.Random(11))
     asking.join()
     store = open_store(built.settings())
-    wait_until(lambda: _idle(built, store), "the end of all jobs", 120)
+    wait_until(lambda: idle(built, store), "the end of all jobs", 120)
     wait_until(lambda: _all_told(store), "the last delivery", 120)
     with store.database.read() as connection:
         told = list(connection.execute(select(deliveries).where(deliveries.c.webhook_id == made.id)))
