@@ -67,7 +67,8 @@ def features(
     run: Run = Path("runs/portraits"),
     epochs: float = 4.0,
     held_out: Annotated[int, typer.Option(help="pictures kept for measuring")] = 5_000,
-    start: Annotated[Path | None, typer.Option(help="folder of a network whose stages to begin with")] = None,
+    start: Annotated[Path | None, typer.Option(help="folder of a network to begin with")] = None,
+    rate: Annotated[float, typer.Option(help="largest learning rate")] = FeatureTraining.learning_rate,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
@@ -81,7 +82,7 @@ def features(
 
         network = train_features(
             Portraits(run / "dataset", held_out),
-            FeatureTraining(epochs=epochs, device=_device(device)),
+            FeatureTraining(epochs=epochs, learning_rate=rate, device=_device(device)),
             report,
             start=None if start is None else FeatureNetwork.load(start),
             checkpoint=run / "features.pt",

@@ -2,6 +2,7 @@
 
 Naming alone would make the stages blind to colour and texture that no factor needs; rebuilding alone would
 make them blind to small parts such as glasses. AdamW with one learning-rate cycle (Smith & Topin, 2018).
+Half of the pictures are seen with small flaws and rebuilt without them: noise shall not be taken for a face.
 """
 
 import time
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout, readout_loss
 from generative.training.atomic import write_tensors
 from generative.training.dataset import Portraits
+from generative.training.vary import vary
 from generative.worlds.portraits import FACTORS
 
 
@@ -76,12 +78,13 @@ def train_features(
     """A feature network trained on `portraits`, with its scores on their held-out pictures in its record.
 
     Args:
-        start: another network whose stages are the starting weights, with the channels of `settings`.
+        start: another network to begin with, with the channels of `settings`; its read-out counts only if it
+            has as many hidden units.
         checkpoint: a file to resume from if it exists, and to write now and then; removed at the end.
     """
     trainer = _Trainer(portraits, settings)
     if start is not None:
-        trainer.network.stages.load_state_dict(start.stages.state_dict())
+        trainer.begin_with(start)
     trainer.fit(portraits, callback, checkpoint)
     network, decoder = trainer.network.eval(), trainer.decoder
     network.record = _scored(network, decoder, portraits).model_copy(
@@ -111,6 +114,11 @@ class _Trainer:
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.step = 0
 
+    def begin_with(self, start: FeatureNetwork) -> None:
+        self.network.stages.load_state_dict(start.stages.state_dict())
+        if start.record.hidden == self.settings.hidden:
+            self.network.readout.load_state_dict(start.readout.state_dict())
+
     def fit(
         self,
         portraits: Portraits,
@@ -122,7 +130,8 @@ class _Trainer:
         saved = time.monotonic()
         while self.step < self.steps:
             images, factors = portraits.batch(self.settings.batch, self.rng)
-            losses = self.train(images.to(self.settings.device), factors.to(self.settings.device))
+            seen = vary(images, self.rng)
+            losses = self.train(*(x.to(self.settings.device) for x in (seen, images, factors)))
             self.step += 1
             if checkpoint is not None and time.monotonic() - saved > self.settings.checkpoint_every_s:
                 write_tensors(checkpoint, self.state())
@@ -130,11 +139,11 @@ class _Trainer:
             if callback is not None:
                 callback(FeatureProgress(self.step, self.steps, *losses))
 
-    def train(self, images: Tensor, factors: Tensor) -> tuple[float, float]:
-        """One step; returns the errors of picture and factors."""
+    def train(self, seen: Tensor, images: Tensor, factors: Tensor) -> tuple[float, float]:
+        """One step: `images` and `factors` are told from `seen`, (N, 3, H, W). Returns their errors."""
         kind = images.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.settings.bfloat16):
-            last = self.network(images)[-1]
+            last = self.network(seen)[-1]
             rebuilt, output = self.decoder(last).float(), self.network.read(last).float()
         reconstruction = (rebuilt - images).abs().mean()
         readout = readout_loss(output, factors, self.network.columns)

@@ -19,6 +19,7 @@ from generative.networks.parts_network import PartsNetwork, PartsRecord, overlap
 from generative.training.atomic import write_tensors
 from generative.training.dataset import Portraits
 from generative.training.part_maps import PartMaps
+from generative.training.vary import vary
 from generative.worlds.portraits import PARTS
 
 
@@ -165,19 +166,6 @@ def mirror(images: Tensor, labels: Tensor, rng: torch.Generator) -> tuple[Tensor
         torch.where(chosen[:, None, None, None], images.flip(3), images),
         torch.where(chosen[:, None, None], renamed, labels),
     )
-
-
-def vary(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Half of the pictures (N, 3, H, W), softened by up to 3 x 3 pixels, tinted by up to 0.1, and noisy."""
-
-    def amount(n: int = 1) -> Tensor:
-        return torch.rand(len(images), n, 1, 1, generator=rng)
-
-    chosen = (amount() < 0.5).float()
-    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    out = images.lerp(blurred, chosen * amount())
-    out = out + chosen * 0.2 * (amount(3) - 0.5)
-    return out + chosen * 0.08 * amount() * torch.randn(images.shape, generator=rng)
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ import torch
 
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.part_maps import PartMaps, render_part_maps
-from generative.training.parts import PartsTraining, mirror, parts_loss, train_parts, vary
+from generative.training.parts import PartsTraining, mirror, parts_loss, train_parts
+from generative.training.vary import vary
 from generative.worlds.portraits import PARTS, render, replace, sample
 
 SMALL = PartsTraining(images=16 * 40, batch=16, channels=(8, 16), learning_rate=1e-2, bfloat16=False)
