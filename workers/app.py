@@ -92,6 +92,14 @@ def _keep_logs(**_: Any) -> None:
 @signals.worker_init.connect
 def _open(**_: Any) -> None:
     """Before the first message is taken."""
+    try:
+        _build()
+    except Exception as error:  # Celery would log it, and go on without
+        logger.critical("the worker cannot start", exc_info=error)
+        raise SystemExit(1) from error
+
+
+def _build() -> None:
     set_up_traces("worker")
     serve(Operations("worker", liveness, _missing), settings())
     engine = context().engine
@@ -100,11 +108,7 @@ def _open(**_: Any) -> None:
         WAITING.labels(work).set_function(partial(_waiting, work))
     Watchdog(engine, settings().stall_s).start()
     _probe(context().blobs)
-    try:
-        preload(filter(None, map(str.strip, settings().preload.split(","))), context())
-    except Exception as error:  # Celery would log it, and go on without
-        logger.critical("a model cannot be loaded", exc_info=error)
-        raise SystemExit(1) from error
+    preload(filter(None, map(str.strip, settings().preload.split(","))), context())
 
 
 @signals.worker_ready.connect
