@@ -75,6 +75,7 @@ def main() -> int:
         reports.append(report)
         print(table([report]).splitlines()[-1], flush=True)
         print(f"  refusals {dict(report.refusals)}; died {list(report.died)}", flush=True)
+        print(f"  jobs failed with {sorted(report.failures)}", flush=True)
         for rule, told in report.violations.items():
             print(f"  BROKEN {rule}: {told}", flush=True)
         if given.json:

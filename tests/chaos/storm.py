@@ -44,6 +44,7 @@ class Report:
     refusals: Counter[str]
     died: tuple[str, ...]
     violations: dict[str, list[str]]
+    failures: frozenset[str]  # codes with which jobs failed
 
     @property
     def jobs(self) -> int:
@@ -107,6 +108,7 @@ def _judge(
         refusals=callers.refusals,
         died=tuple(built.died),
         violations=violations(record),
+        failures=frozenset(row.error["code"] for row in rows if row.error),
     )
 
 
@@ -151,5 +153,6 @@ def idle(built: Rig, store: JobStore) -> bool:
 
 
 def sound(report: Report) -> bool:
-    """Nothing lost, nothing doubled, nothing stale, and no rule broken."""
-    return not (report.lost or report.doubled or report.stale or report.violations or report.crashes)
+    """Nothing lost, doubled or stale, no rule broken, and no job failed but for its own time limit."""
+    wrong = report.lost or report.doubled or report.stale or report.violations or report.crashes
+    return not wrong and report.failures <= {"timeout"}
