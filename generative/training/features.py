@@ -87,8 +87,9 @@ def train_features(
         trainer.begin_with(start)
     trainer.fit(portraits, callback, checkpoint)
     network, decoder = trainer.network.eval(), trainer.decoder
+    epochs = settings.epochs + (start.record.epochs if start is not None else 0)
     network.record = _scored(network, decoder, portraits).model_copy(
-        update={"pictures": len(portraits), "epochs": settings.epochs}
+        update={"pictures": len(portraits), "epochs": epochs}
     )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
