@@ -47,6 +47,7 @@ ANYWHERE = (
 POSTGRES = ("postgres_crash", "postgres_disconnect")
 S3 = ("s3_error", "s3_stall", "s3_reset")
 SMALL_DISK = ("disk_full",)
+DISPATCHER = ("dispatcher_kill", "dispatcher_freeze")  # where webhooks are delivered
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.schedule import ANYWHERE, LASTS_S, POSTGRES, S3, SMALL_DISK, draw
+from tests.chaos.schedule import ANYWHERE, DISPATCHER, LASTS_S, POSTGRES, S3, SMALL_DISK, draw
 
 
 def test_a_seed_draws_the_same_faults_each_time_and_another_seed_others():
@@ -21,7 +21,7 @@ def test_each_kind_comes_before_any_comes_again():
 
 
 def test_each_fault_of_the_list_can_be_drawn():
-    assert {*ANYWHERE, *POSTGRES, *S3, *SMALL_DISK} == set(LASTS_S)
+    assert {*ANYWHERE, *POSTGRES, *S3, *SMALL_DISK, *DISPATCHER} == set(LASTS_S)
 
 
 @pytest.fixture
