@@ -29,6 +29,7 @@ from generative.training import loop
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.features import FeatureProgress, FeatureTraining, train_features
+from generative.training.grid import sample_grid, write_png
 from generative.training.part_maps import render_part_maps
 from generative.training.parts import PartsProgress, PartsTraining, train_parts
 from generative.training.score import Reference, load_average
@@ -180,6 +181,7 @@ def score(
     checkpoint: Annotated[list[Path], typer.Argument(help="checkpoint.pt of a training")],
     run: Run = Path("runs/portraits"),
     count: Annotated[int, typer.Option(help="samples, and unseen pictures")] = 5_000,
+    picture: Annotated[Path | None, typer.Option(help="PNG to write: a row of samples of each")] = None,
     threads: Threads = 0,
 ) -> None:
     """Fréchet distances in the run's feature network; smaller is better."""
@@ -189,10 +191,12 @@ def score(
     table = Table("pictures", "Fréchet distance")
     table.add_row("renders (the floor)", f"{reference.floor():.4f}")
     table.add_row("renders with 5 % noise", f"{reference.noisy():.4f}")
-    for path in checkpoint:
-        generator = load_average(path)
+    generators = [load_average(path) for path in checkpoint]
+    for path, generator in zip(checkpoint, generators, strict=True):
         table.add_row(str(path), f"{reference.distance(generator):.4f}")
     console.print(table)
+    if picture is not None:
+        write_png(picture, torch.cat([sample_grid(g, rows=1) for g in generators], dim=1), scale=2)
 
 
 @app.command("ship")
