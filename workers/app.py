@@ -90,8 +90,10 @@ def _keep_logs(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _open(**_: Any) -> None:
+def _open(sender: Any, **_: Any) -> None:
     """Before the first message is taken."""
+    if sender.app is not app:
+        return  # signals reach every Celery app of a process
     try:
         _build()
     except Exception as error:  # Celery would log it, and go on without

@@ -79,6 +79,12 @@ class Answer:
     duration_ms: int = field(default=0, compare=False)
 
 
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the machine's OpenSSL would still speak
+    return context
+
+
 class Courier:
     """Makes attempts, any number at a time. `threads` wait for the resolver."""
 
@@ -92,7 +98,7 @@ class Courier:
         total_s: float = TOTAL_S,
     ) -> None:
         self._rules, self._threads, self._connect, self._total_s = rules, threads, connect, total_s
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls or _tls()
 
     async def deliver(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """POST `body` to `url`. Raises nothing that the receiver could cause."""
