@@ -5,19 +5,17 @@ make them blind to small parts such as glasses. AdamW with one learning-rate cyc
 Half of the pictures are seen with small flaws and rebuilt without them: noise shall not be taken for a face.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout, readout_loss
-from generative.training.atomic import write_tensors
 from generative.training.dataset import Portraits
+from generative.training.resumable import Resumable, Stateful
 from generative.training.vary import vary
 from generative.worlds.portraits import FACTORS
 
@@ -85,14 +83,13 @@ def train_features(
     trainer = _Trainer(portraits, settings)
     if start is not None:
         trainer.begin_with(start)
-    trainer.fit(portraits, callback, checkpoint)
+    file = trainer.fit(portraits, callback, checkpoint)
     network, decoder = trainer.network.eval(), trainer.decoder
     epochs = settings.epochs + (start.record.epochs if start is not None else 0)
     network.record = _scored(network, decoder, portraits).model_copy(
         update={"pictures": len(portraits), "epochs": epochs}
     )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    file.done()
     return network.requires_grad_(False).cpu()
 
 
@@ -125,20 +122,25 @@ class _Trainer:
         portraits: Portraits,
         callback: Callable[[FeatureProgress], None] | None,
         checkpoint: Path | None,
-    ) -> None:
-        if checkpoint is not None and checkpoint.exists():
-            self.load(torch.load(checkpoint, weights_only=True))
-        saved = time.monotonic()
+    ) -> Resumable:
+        """All steps; returns the file, which is still there until the result is safe."""
+        parts: dict[str, Stateful] = {
+            "network": self.network,
+            "decoder": self.decoder,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+        file = Resumable(checkpoint, self.settings.checkpoint_every_s, parts, {"rng": self.rng})
+        self.step = file.resume()
         while self.step < self.steps:
             images, factors = portraits.batch(self.settings.batch, self.rng)
             seen = vary(images, self.rng)
             losses = self.train(*(x.to(self.settings.device) for x in (seen, images, factors)))
             self.step += 1
-            if checkpoint is not None and time.monotonic() - saved > self.settings.checkpoint_every_s:
-                write_tensors(checkpoint, self.state())
-                saved = time.monotonic()
+            file.keep(self.step)
             if callback is not None:
                 callback(FeatureProgress(self.step, self.steps, *losses))
+        return file
 
     def train(self, seen: Tensor, images: Tensor, factors: Tensor) -> tuple[float, float]:
         """One step: `images` and `factors` are told from `seen`, (N, 3, H, W). Returns their errors."""
@@ -153,19 +155,6 @@ class _Trainer:
         self.optimizer.step()
         self.schedule.step()
         return reconstruction.item(), readout.item()
-
-    def state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        return parts | {"rng": self.rng.get_state(), "step": self.step}
-
-    def load(self, state: dict[str, Any]) -> None:
-        for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
-        self.rng.set_state(state["rng"])
-        self.step = state["step"]
-
-
-_STATEFUL = ("network", "decoder", "optimizer", "schedule")
 
 
 def _record(portraits: Portraits, settings: FeatureTraining) -> FeatureRecord:

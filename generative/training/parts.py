@@ -5,20 +5,18 @@ ten pixels of an earring weigh as much as the background. Half of the pictures a
 noisy: a generator's edges are not a renderer's. AdamW with one learning-rate cycle (Smith & Topin, 2018).
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from generative.networks.parts_network import PartsNetwork, PartsRecord, overlap
-from generative.training.atomic import write_tensors
 from generative.training.dataset import Portraits
 from generative.training.part_maps import PartMaps
+from generative.training.resumable import Resumable, Stateful
 from generative.training.vary import vary
 from generative.worlds.portraits import PARTS
 
@@ -60,13 +58,12 @@ def train_parts(
         checkpoint: a file to resume from if it exists, and to write now and then; removed at the end.
     """
     trainer = _Trainer(portraits, maps, settings)
-    trainer.fit(callback, checkpoint)
+    file = trainer.fit(callback, checkpoint)
     network = trainer.network.eval()
     network.record = network.record.model_copy(
         update={"iou": measure(network, portraits, maps), "pictures": trainer.count, "seen": trainer.images}
     )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    file.done()
     return network.requires_grad_(False).cpu()
 
 
@@ -95,20 +92,24 @@ class _Trainer:
     def images(self) -> int:
         return self.step * self.settings.batch
 
-    def fit(self, callback: Callable[[PartsProgress], None] | None, checkpoint: Path | None) -> None:
-        if checkpoint is not None and checkpoint.exists():
-            self.load(torch.load(checkpoint, weights_only=True))
-        saved = time.monotonic()
+    def fit(self, callback: Callable[[PartsProgress], None] | None, checkpoint: Path | None) -> Resumable:
+        """All steps; returns the file, which is still there until the result is safe."""
+        parts: dict[str, Stateful] = {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+        file = Resumable(checkpoint, self.settings.checkpoint_every_s, parts, {"rng": self.rng})
+        self.step = file.resume()
         while self.step < self.steps:
             images, labels = self.batch()
             loss, accuracy = self.train(images.to(self.settings.device), labels.to(self.settings.device))
             self.step += 1
-            if checkpoint is not None and time.monotonic() - saved > self.settings.checkpoint_every_s:
-                write_tensors(checkpoint, self.state())
-                saved = time.monotonic()
+            file.keep(self.step)
             if callback is not None:
                 total = self.steps * self.settings.batch
                 callback(PartsProgress(self.images, total, loss, accuracy))
+        return file
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Varied pictures (n, 3, H, W) and their labels (n, H, W) int64."""
@@ -126,19 +127,6 @@ class _Trainer:
         self.optimizer.step()
         self.schedule.step()
         return loss.item(), (logits.argmax(dim=1) == labels).float().mean().item()
-
-    def state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        return parts | {"rng": self.rng.get_state(), "step": self.step}
-
-    def load(self, state: dict[str, Any]) -> None:
-        for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
-        self.rng.set_state(state["rng"])
-        self.step = state["step"]
-
-
-_STATEFUL = ("network", "optimizer", "schedule")
 
 
 def parts_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,11 +7,9 @@ one; sharpness is what adversarial training adds.
 """
 
 import copy
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +18,9 @@ from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.stylegan2 import Generator
 from generative.spaces import broadcast
-from generative.training.atomic import write_tensors
 from generative.training.codes import Codes
 from generative.training.dataset import Portraits
+from generative.training.resumable import Resumable, Stateful
 
 
 @dataclass(frozen=True)
@@ -72,39 +70,20 @@ def warm_start(
     optimizer = _optimizer(generator, settings)
     distance = PerceptualDistance(features).to(settings.device)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    stateful = {"generator": generator, "average": average, "optimizer": optimizer}
-    random, seen = {"rng": rng, "noise": noise}, 0
-    if checkpoint is not None and checkpoint.exists():
-        seen = _load(torch.load(checkpoint, map_location="cpu", weights_only=True), stateful, random)
-    saved = time.monotonic()
+    parts: dict[str, Stateful] = {"generator": generator, "average": average, "optimizer": optimizer}
+    file = Resumable(checkpoint, settings.checkpoint_every_s, parts, {"rng": rng, "noise": noise})
+    seen = file.resume()
     while seen + settings.batch <= settings.images:
         rows = portraits.draw(settings.batch, rng)
         z, real = codes.draw(rows, rng).to(settings.device), portraits.rows(rows)[0].to(settings.device)
         pixels, perceptual = _step(generator, z, real, distance, optimizer, settings, noise)
         seen += settings.batch
         _follow(average, generator, 0.5 ** (settings.batch / min(settings.ema_images, 0.05 * seen)))
-        if checkpoint is not None and time.monotonic() - saved > settings.checkpoint_every_s:
-            write_tensors(checkpoint, _state(stateful, random, seen))
-            saved = time.monotonic()
+        file.keep(seen)
         if callback is not None:
             callback(WarmProgress(seen, settings.images, pixels, perceptual))
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    file.done()
     return average
-
-
-def _state(stateful: Mapping[str, Any], random: Mapping[str, torch.Generator], seen: int) -> dict[str, Any]:
-    states = {name: thing.state_dict() for name, thing in stateful.items()}
-    return states | {name: rng.get_state() for name, rng in random.items()} | {"seen": seen}
-
-
-def _load(state: dict[str, Any], stateful: Mapping[str, Any], random: Mapping[str, torch.Generator]) -> int:
-    for name, thing in stateful.items():
-        thing.load_state_dict(state[name])
-    for name, rng in random.items():
-        rng.set_state(state[name])
-    seen: int = state["seen"]
-    return seen
 
 
 def _optimizer(generator: Generator, settings: WarmStart) -> torch.optim.Adam:
