@@ -18,8 +18,9 @@ from typing import Literal, Self
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from generative.networks.half_files import load_half, save_half
 
 WEIGHTS, RECORD = "features.safetensors", "features.json"
 
@@ -134,19 +135,14 @@ class FeatureNetwork(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `features.safetensors` (half precision) and `features.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = self.state_dict().items()
-        half = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state}
-        save_file(half, folder / WEIGHTS, metadata={"format": "pt"})
+        save_half(self, folder / WEIGHTS)
         (folder / RECORD).write_text(self.record.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote: float32, frozen, for evaluation. Raises on missing or unknown weights."""
         network = cls(FeatureRecord.model_validate_json((folder / RECORD).read_text()))
-        weights = load_file(folder / WEIGHTS)
-        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
-        return network.eval().requires_grad_(False)
+        return load_half(network, folder / WEIGHTS)
 
 
 def _readout(inputs: int, hidden: int, outputs: int) -> nn.Module:
