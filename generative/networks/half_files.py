@@ -20,7 +20,7 @@ def save_half(network: nn.Module, path: Path) -> None:
 
 
 def load_half(network: N, path: Path) -> N:
-    """Read what `save_half` wrote: `network`, frozen, for evaluation. Raises on missing or unknown weights."""
+    """Read what `save_half` wrote: frozen, for evaluation. Raises on missing or unknown weights."""
     weights = load_file(path)
     network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
     return network.eval().requires_grad_(False)
