@@ -16,6 +16,7 @@ import torch
 from celery import Celery, signals
 from celery.apps import worker as celery_worker
 
+from generative.devices import pick
 from jobs.blobs import BlobStore, open_blobs
 from jobs.blobs.s3 import S3BlobStore
 from jobs.errors import Transient
@@ -50,7 +51,7 @@ def context() -> Context:
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     store, blobs = open_store(chosen), open_blobs(chosen)
-    device = _device(chosen.device)
+    device = pick(chosen.device)
     return Context(
         settings=chosen,
         store=store,
@@ -68,12 +69,6 @@ def _count(tick: Tick) -> None:
     ENGINE_ROWS.labels(tick.work, "padding").inc(tick.size - tick.rows)
     for wait_s in tick.waits_s:
         WAIT_SECONDS.labels(tick.work).observe(wait_s)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @signals.celeryd_init.connect

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from generative.devices import pick
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
@@ -83,7 +84,7 @@ def features(
 
         network = train_features(
             Portraits(run / "dataset", held_out),
-            FeatureTraining(epochs=epochs, learning_rate=rate, device=_device(device)),
+            FeatureTraining(epochs=epochs, learning_rate=rate, device=pick(device)),
             report,
             start=None if start is None else FeatureNetwork.load(start),
             checkpoint=run / "features.pt",
@@ -110,14 +111,14 @@ def parts(
         def painted(done: int) -> None:
             bar.update(task, completed=done, total=count)
 
-        maps = render_part_maps(portraits, count, painted, _device(device))
+        maps = render_part_maps(portraits, count, painted, pick(device))
     with _bar("parts") as (bar, task):
 
         def report(p: PartsProgress) -> None:
             note = f"loss {p.loss:.3f}, right {p.accuracy:.1%}"
             bar.update(task, completed=p.images, total=p.total, note=note)
 
-        settings = PartsTraining(images=images, device=_device(device))
+        settings = PartsTraining(images=images, device=pick(device))
         network = train_parts(portraits, maps, settings, report, checkpoint=run / "parts.pt")
     network.save(run / "parts")
     console.print(_overlaps(network))
@@ -143,7 +144,7 @@ def warm(
             note = f"pixels {p.pixels:.3f}, perceptual {p.perceptual:.3f}"
             bar.update(task, completed=p.images, total=p.total, note=note)
 
-        settings = WarmStart(images=images, device=_device(device))
+        settings = WarmStart(images=images, device=pick(device))
         average = warm_start(generator, features, portraits, settings, report, run / "warm.pt")
     loop.write_start(run / "warm", config, average, images)
 
@@ -163,7 +164,7 @@ def gan(
     folder = run / name
     if not resume and (folder / loop.CHECKPOINT).exists():
         raise typer.BadParameter(f"{folder} holds a checkpoint; take another --name, or resume it")
-    config = _config(run, folder, _recipe(run, discriminator), [*set_, f"device={_device(device)}"])
+    config = _config(run, folder, _recipe(run, discriminator), [*set_, f"device={pick(device)}"])
     with _stop_signals() as stopped, _bar("training") as (bar, task):
 
         def report(p: loop.Progress) -> None:
@@ -215,12 +216,6 @@ def ship_model(
 def _use(threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def _recipe(run: Path, discriminator: str) -> dict[str, Any]:

@@ -61,5 +61,5 @@ def load_average(checkpoint: Path) -> Generator:
     """The averaged generator of a run folder's checkpoint, in evaluation mode."""
     config = TrainingConfig.model_validate_json((checkpoint.parent / "config.json").read_text())
     generator = Generator(config.generator(Portraits(config.dataset).resolution))
-    generator.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    generator.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
     return generator.eval().requires_grad_(False)

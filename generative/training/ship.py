@@ -34,7 +34,7 @@ def ship(run: Path, checkpoint: Path, out: Path) -> Card:
     network = FeatureNetwork.load(run / "features")
     portraits = Portraits(config.dataset, config.held_out)
     reference = Reference(network, portraits)
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     seen = state["images"], state["images_before"]
     about = _about(out.name, config, portraits.record, *seen, _metrics(reference, generator))
     card = save_model(out, generator, about, half=not half_shows(generator))
