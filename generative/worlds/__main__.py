@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from generative.devices import pick
 from generative.worlds import plate as plates
 from generative.worlds.album import SHEET, TABLE, Request, Truth, write_album
 from generative.worlds.png import write_image, write_pixels
@@ -46,8 +47,7 @@ def render(
     torch.set_num_threads(1)  # small tensors: more threads only wait for one another
     values = {"heads": n, "size": size, "seed": seed, "independent": independent, "views": views, "arc": arc}
     request = _request(values | {"truth": _truth(truth)})
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = pick(device)
     if out.suffix == ".png":
         if n * views != 1:
             raise typer.BadParameter("a .png file holds one portrait: name a folder for more")
