@@ -55,7 +55,8 @@ def proxy(origin):
 
 @pytest.fixture
 def http_client():
-    with httpx.Client(timeout=20) as client:
+    # A connection of its own for each request: the break of an idle one may come after its next request.
+    with httpx.Client(timeout=20, limits=httpx.Limits(max_keepalive_connections=0)) as client:
         yield client
 
 
