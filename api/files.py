@@ -1,12 +1,14 @@
 """Answers that are files: safe types only, never opened as a page, checked against If-None-Match."""
 
+import itertools
 import os
 from pathlib import Path
 
 from fastapi import Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, StreamingResponse
 
-from jobs.errors import Gone
+from jobs.blobs import BlobStore
+from jobs.errors import Gone, NotFound
 
 PASSIVE = (
     "image/png",
@@ -34,6 +36,16 @@ def headers_of(etag: str, cache: str) -> dict[str, str]:
 
 def not_modified(etag: str, cache: str) -> Response:
     return Response(status_code=304, headers=headers_of(etag, cache))
+
+
+def streamed(blobs: BlobStore, key: str, headers: dict[str, str], media_type: str) -> Response:
+    """What lies under a key, piece by piece. Raises Gone; blocks."""
+    pieces = blobs.stream(key)
+    try:
+        first = next(pieces, b"")  # while an error can still be answered
+    except NotFound:
+        raise Gone from None
+    return StreamingResponse(itertools.chain((first,), pieces), headers=headers, media_type=media_type)
 
 
 def file_answer(

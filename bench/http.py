@@ -157,13 +157,14 @@ def bare_loop(folder: Path, seconds: float = 5.0) -> float:
     import torch
 
     from generative.pixels import to_uint8
-    from generative.spaces import broadcast, sample_z, truncate
+    from generative.generator import sample_z
+from generative.spaces import broadcast, truncate
     from generative.store import load_model
 
     generator, _ = load_model(folder)
 
     def paint(first: int) -> torch.Tensor:
-        w = generator.map(sample_z(range(first, first + BATCH), generator.z_dim))
+        w = generator.map(sample_z(range(first, first + BATCH), generator))
         w = truncate(w, generator.mapping.w_avg, 0.7)
         return to_uint8(generator.synthesize(broadcast(w, generator.num_ws)))
 

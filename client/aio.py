@@ -15,6 +15,7 @@ from client.credentials import KeyAuth
 from client.errors import ClientError, Unreachable, error_of
 from client.events import Event, Follower
 from client.flows import Fetch, Flow, Pause, Step
+from client.packing import packed
 from jobs.schemas import ImageView, JobView
 from jobs.usage import UsageView
 
@@ -128,10 +129,24 @@ class AsyncClient:
     async def directions(self, model: str) -> list[dict[str, Any]]:
         return await self._run(flows.sent(calls.directions(model)))
 
-    async def import_model(self, checkpoint: Path, *, name: str, licence: str | None = None) -> JobView:
-        """Upload a checkpoint; the answer is the `import` job that converts it."""
-        call = calls.import_model(checkpoint, name=name, key=str(uuid.uuid4()), licence=licence)
-        return await self._run(flows.sent(call))
+    async def import_model(
+        self, checkpoint: Path, *, name: str, licence: str | None = None, classes: Path | None = None
+    ) -> JobView:
+        """Upload a checkpoint, a file or a folder; the answer is the `import` job that converts it.
+
+        `classes`: a text file with the name of each class on a line.
+        """
+        packing = packed(checkpoint, classes)
+        file = await asyncio.to_thread(packing.__enter__)
+        try:
+            call = calls.import_model(file, name=name, key=str(uuid.uuid4()), licence=licence)
+            return await self._run(flows.sent(call))
+        finally:
+            await asyncio.to_thread(packing.__exit__, None, None, None)
+
+    async def download_weights(self, model: str, path: Path) -> Path:
+        """A model's weights as a safetensors file, checked by its sha256."""
+        return await self._run(flows.weights(model, path))
 
     async def usage(self) -> UsageView:
         """What this key's tenant uses and may use."""

@@ -142,6 +142,17 @@ def downloaded(job: JobView, directory: Path, *, names: tuple[str, ...] | None) 
     return paths
 
 
+def weights(model: str, path: Path) -> Flow[Path]:
+    """The weights of a model as the file `path`, checked by the sha256 of its card."""
+    card = yield from sent(calls.get_model(model))
+    part = path.with_name(path.name + ".part")
+    _, sha256 = yield from _retried_fetch(Fetch(f"/v1/models/{model}/weights", part))
+    if sha256 != card["sha256"]:
+        part.unlink()
+        raise DamagedDownload(f"the weights of {model}: sha256 {sha256}; the card states {card['sha256']}")
+    return part.replace(path)
+
+
 def safe_name(name: str) -> str:
     """`name`, if it can be nothing but a file of the directory: no separators, no dot first."""
     if not SAFE_NAME.fullmatch(name):

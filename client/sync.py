@@ -15,6 +15,7 @@ from client.credentials import KeyAuth
 from client.errors import ClientError, Unreachable, error_of
 from client.events import Event, Follower
 from client.flows import Fetch, Flow, Pause, Step
+from client.packing import packed
 from jobs.schemas import ImageView, JobView
 from jobs.usage import UsageView
 
@@ -126,10 +127,20 @@ class Client:
     def directions(self, model: str) -> list[dict[str, Any]]:
         return self._run(flows.sent(calls.directions(model)))
 
-    def import_model(self, checkpoint: Path, *, name: str, licence: str | None = None) -> JobView:
-        """Upload a checkpoint; the answer is the `import` job that converts it."""
-        call = calls.import_model(checkpoint, name=name, key=str(uuid.uuid4()), licence=licence)
-        return self._run(flows.sent(call))
+    def import_model(
+        self, checkpoint: Path, *, name: str, licence: str | None = None, classes: Path | None = None
+    ) -> JobView:
+        """Upload a checkpoint, a file or a folder; the answer is the `import` job that converts it.
+
+        `classes`: a text file with the name of each class on a line.
+        """
+        with packed(checkpoint, classes) as file:
+            call = calls.import_model(file, name=name, key=str(uuid.uuid4()), licence=licence)
+            return self._run(flows.sent(call))
+
+    def download_weights(self, model: str, path: Path) -> Path:
+        """A model's weights as a safetensors file, checked by its sha256."""
+        return self._run(flows.weights(model, path))
 
     def usage(self) -> UsageView:
         """What this key's tenant uses and may use."""

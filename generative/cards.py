@@ -5,13 +5,17 @@ Keys of the JSON, all of them plain, so that it can be read where there is no to
 | key | meaning |
 |---|---|
 | `name` | what requests call it |
-| `family` | `stylegan2` |
-| `architecture` | the fields of `StyleGAN2Config` |
+| `family` | as the literature calls it: `stylegan2`, `biggan`, ... |
+| `network` | one of `generative.families.GENERATORS`: a family may have several, whose numbers differ |
+| `architecture` | the fields of the network's configuration |
 | `resolution`, `channels` | of its pictures, pixels and 1 or 3 |
-| `z_dim`, `w_dim`, `num_ws` | sizes of its latents |
+| `z_dim`, `w_dim`, `num_ws` | sizes of its latents; 0 for those that the family lacks |
 | `classes` | how many it is conditioned on; 0 for none |
+| `class_names` | what they are called, in order; empty if that is not known |
+| `truncation` | what `psi` acts on: `w`, `z`, or `none` |
+| `max_lod` | the largest level of detail that a progressively grown network can leave out; else 0 |
 | `spaces` | of `z`, `w`, `w+`, `s` |
-| `style_size` | length of S: the channels of all `layers` |
+| `style_size` | length of S: the channels of all `layers`; 0 without S |
 | `layers` | `[{"name": "b4.conv1", "channels": 160, "ws": 0}, ...]`, coarse to fine, the order of S |
 | `sha256`, `size_bytes` | of `weights.safetensors` |
 | `precision` | `float16` or `float32`, of the stored weights; computing is float32 |
@@ -19,7 +23,8 @@ Keys of the JSON, all of them plain, so that it can be read where there is no to
 | `images_seen` | how many pictures its training showed it, null if unknown |
 | `training` | free notes on the training |
 | `metrics` | name -> number, such as a Fréchet distance |
-| `statistics` | how `statistics.safetensors` was made: `samples`, `seed`, `total_std` |
+| `statistics` | how `statistics.safetensors` was made: `samples`, `seed`, `total_std`; empty without W |
+| `encoder` | network and configuration of `encoder.safetensors`; empty without one |
 | `provenance` | of an imported file: `format`, `sha256`, `size_bytes`, `notes` |
 """
 
@@ -28,6 +33,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Truncation = Literal["w", "z", "none"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 CARD = "card.json"
 
@@ -46,6 +52,7 @@ class About(_Record):
     images_seen: int | None = None
     training: dict[str, Any] = {}
     metrics: dict[str, float] = {}
+    class_names: tuple[str, ...] = ()
     provenance: dict[str, Any] = {}
 
 
@@ -60,21 +67,25 @@ class Layer(_Record):
 class Card(About):
     """Everything in `card.json`; see the module's table."""
 
-    family: Literal["stylegan2"]
+    family: str
+    network: str = "stylegan2"
     architecture: dict[str, Any]
     resolution: int
     channels: int
     z_dim: int
-    w_dim: int
-    num_ws: int
+    w_dim: int = 0
+    num_ws: int = 0
     classes: int
+    truncation: Truncation = "w"
+    max_lod: float = 0
     spaces: tuple[str, ...]
-    style_size: int
-    layers: tuple[Layer, ...]
+    style_size: int = 0
+    layers: tuple[Layer, ...] = ()
     sha256: str
     size_bytes: int
     precision: Literal["float16", "float32"]
-    statistics: dict[str, Any]
+    statistics: dict[str, Any] = {}
+    encoder: dict[str, Any] = {}
 
 
 def read_card(folder: Path) -> Card:

@@ -10,7 +10,6 @@ process.
 """
 
 import argparse
-import dataclasses
 import json
 import resource
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from generative.cards import About
 from generative.checkpoints import CheckpointError, Imported, import_checkpoint
-from generative.networks.stylegan2 import Generator
+from generative.families import build, describe, generator_of
 from generative.store import save_model
 
 REFUSED = 3
@@ -63,24 +62,38 @@ def _limit(memory_bytes: int | None, cpu_s: int | None) -> None:
 
 def _convert(options: argparse.Namespace) -> str:
     imported = import_checkpoint(options.file)
-    generator = Generator(imported.config)
-    generator.load_state_dict(imported.state_dict)
+    found = imported.generator
+    generator = generator_of(found.name, found.config)
+    generator.load_state_dict(found.state, assign=True)
+    encoder = None
+    if (beside := imported.encoder) is not None:
+        encoder = build(beside.name, beside.config).eval()
+        encoder.load_state_dict(beside.state, assign=True)
     about = About(
         name=options.name,
         licence=options.licence,
         source=f"imported, {imported.provenance['format']}",
+        class_names=imported.class_names,
         provenance=imported.provenance,
     )
-    return save_model(options.folder, generator.eval(), about, half=options.half).model_dump_json()
+    card = save_model(options.folder, generator.eval(), about, half=options.half, encoder=encoder)
+    return card.model_dump_json()
 
 
 def _describe(imported: Imported) -> str:
-    parameters = sum(value.numel() for value in imported.state_dict.values())
+    found = imported.generator
+    generator = generator_of(found.name, found.config)
     facts = {
-        "family": "stylegan2",
-        "parameters": parameters,
-        "architecture": dataclasses.asdict(imported.config),
+        "family": generator.family,
+        "resolution": generator.img_resolution,
+        "channels": generator.img_channels,
+        "classes": generator.c_dim,
+        "spaces": generator.spaces,
+        "parameters": sum(value.numel() for value in found.state.values()),
+        "architecture": describe(found.name, found.config),
     }
+    if (encoder := imported.encoder) is not None:
+        facts["encoder"] = describe(encoder.name, encoder.config)
     return json.dumps(imported.provenance | facts)
 
 

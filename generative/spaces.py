@@ -1,13 +1,12 @@
 """Latent spaces of style-based generators, and the ways to sample, truncate, mix and interpolate in them.
 
-Seeds, truncation and mixing agree with NVlabs/stylegan2-ada-pytorch. Axis letters: N batch, L layers, which
+Truncation and mixing agree with NVlabs/stylegan2-ada-pytorch. Axis letters: N batch, L layers, which
 is num_ws.
 """
 
 import enum
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +20,6 @@ class Space(enum.StrEnum):
     S = "s"  # (N, channels) for each layer, the scales of its input channels
 
 
-def sample_z(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """One z for each seed, (N, z_dim) float32, from numpy's legacy generator like the official scripts."""
-    rows = [np.random.RandomState(seed).randn(1, z_dim) for seed in seeds]
-    return torch.from_numpy(np.concatenate(rows).astype(np.float32))
-
-
 def broadcast(w: Tensor, num_ws: int) -> Tensor:
     """W to W+: (N, w_dim) -> (N, num_ws, w_dim), a view."""
     return w[:, None].expand(-1, num_ws, -1)
@@ -37,14 +30,15 @@ def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -
 
     Args:
         ws: (N, L, w_dim), or (N, w_dim) without cutoff.
-        w_avg: (w_dim,).
+        w_avg: (w_dim,), or (L, w_dim) where each layer has a mean of its own.
         cutoff: only the first `cutoff` layers; None for all.
     """
     if psi == 1:
         return ws
     if cutoff is None:
         return w_avg.lerp(ws, psi)
-    return torch.cat([w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
+    first = w_avg[:cutoff] if w_avg.ndim == 2 else w_avg
+    return torch.cat([first.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

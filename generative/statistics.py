@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generative.networks.stylegan2 import Generator
+from generative.generator import StyleGenerator
 
 SAMPLES, SEED = 10_000, 123
 BATCH = 1000
@@ -36,7 +36,7 @@ class WStatistics:
 
 
 @torch.no_grad()
-def sample_w(generator: Generator, count: int = SAMPLES, seed: int = SEED) -> Tensor:
+def sample_w(generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED) -> Tensor:
     """(count, w_dim). A conditional generator gets a random class with each latent."""
     rng = np.random.RandomState(seed)
     z = torch.from_numpy(rng.randn(count, generator.z_dim).astype(np.float32))
@@ -44,7 +44,7 @@ def sample_w(generator: Generator, count: int = SAMPLES, seed: int = SEED) -> Te
     if generator.c_dim:
         classes = torch.from_numpy(rng.randint(generator.c_dim, size=count))
         labels = torch.nn.functional.one_hot(classes, generator.c_dim).float()
-    device = generator.mapping.w_avg.device
+    device = generator.w_avg.device
     parts = []
     for start in range(0, count, BATCH):
         rows = slice(start, start + BATCH)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.errors import UnknownDirection
+from jobs.errors import BadRequest, UnknownDirection, UnsupportedByModel
 
 
 class Direction(BaseModel):
@@ -32,10 +32,16 @@ class Card(BaseModel):
     family: str
     resolution: int = Field(gt=0)
     z_dim: int = Field(gt=0)
-    w_dim: int = Field(gt=0)
-    num_ws: int = Field(gt=0)
+    w_dim: int = Field(default=0, ge=0)
+    """0: the family has no W."""
+    num_ws: int = Field(default=0, ge=0)
     classes: int = Field(default=0, ge=0)
     """0: unconditional."""
+    class_names: tuple[str, ...] = ()
+    truncation: Literal["w", "z", "none"] = "w"
+    """What `psi` acts on."""
+    max_lod: float = 0
+    """The largest level of detail that can be left out."""
     spaces: tuple[str, ...]
     style_size: int | None = None
     """Length of S, for models that have it."""
@@ -59,6 +65,19 @@ class Card(BaseModel):
         raise UnknownDirection(
             f"The model {self.name!r} has no direction {name!r}.{did_you_mean(name, known)}"
         )
+
+    def class_number(self, wanted: int | str, where: str) -> int:
+        """The index of a class that was given by index or by name. Raises UnsupportedByModel, BadRequest."""
+        if self.classes == 0:
+            raise UnsupportedByModel(f"The model {self.name!r} has no classes.")
+        if isinstance(wanted, int):
+            if wanted >= self.classes:
+                raise BadRequest(f"{where} is {wanted}: the model has classes 0 to {self.classes - 1}")
+            return wanted
+        if wanted not in self.class_names:
+            hint = did_you_mean(wanted, self.class_names) or f" Give an index, 0 to {self.classes - 1}."
+            raise BadRequest(f"{where}: the model {self.name!r} has no class {wanted!r}.{hint}")
+        return self.class_names.index(wanted)
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

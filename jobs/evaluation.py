@@ -9,6 +9,7 @@ from jobs.words import (
     MAX_SAMPLES,
     MAX_SEED,
     MIN_PICTURES,
+    ClassRef,
     ImageId,
     JobId,
     Layers,
@@ -66,7 +67,7 @@ class EvaluateInput(Strict):
     reference: Literal["world"] | Pictures = "world"
     """world: unseen renders of the world that the model was trained on, with two controls beside."""
     psi: Psi = 1.0
-    class_index: Annotated[int | None, Field(ge=0, alias="class")] = None
+    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
     """For a model with classes; without it they are drawn at random."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED - MAX_SAMPLES)] = 0
     """Samples have the seeds `seed`, `seed + 1`, …; renders and subsets follow from it too."""

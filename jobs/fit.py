@@ -66,7 +66,12 @@ def pictures(request: JobRequest) -> int:
 
 def _check_generate(given: GenerateInput, card: Card) -> None:
     _check_source(given.source, given, card)
+    if given.lod is not None and given.lod > card.max_lod:
+        if card.max_lod == 0:
+            raise UnsupportedByModel(f"input.lod: the model {card.name!r} has no levels of detail.")
+        raise BadRequest(f"input.lod is {given.lod:g}: the model has levels 0 to {card.max_lod:g}")
     if given.mixing is not None:
+        _check_space("w+", card, "input.mixing")
         _check_layers(given.mixing.layers, card, "input.mixing.layers")
     count = _count(given.source)
     if given.interpolate is not None and count is not None and count < 2:
@@ -90,10 +95,13 @@ def _check_edit(given: EditInput, card: Card) -> None:
 def _check_evaluate(given: EvaluateInput, card: Card) -> None:
     if card.channels != 3:
         raise UnsupportedByModel(f"The pictures of {card.name!r} have no colour, and the features need it.")
-    if given.class_index is not None and card.classes == 0:
-        raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
-    if given.class_index is not None and given.class_index >= card.classes:
-        raise BadRequest(f"input.class is {given.class_index}: the model has classes 0 to {card.classes - 1}")
+    if given.class_index is not None:
+        card.class_number(given.class_index, "input.class")
+    _check_truncation(given, card)
+    if card.num_ws == 0 and "identity" in given.metrics:
+        raise UnsupportedByModel(f"input.metrics: identity is followed in 'w', and {card.name!r} has no W.")
+    if "ppl" in given.metrics and "path" in given.model_fields_set:
+        _check_space(given.path.space, card, "input.path.space")
     for i, step in enumerate(given.edits):
         space, where = card.direction(step.name).space, f"input.edits[{i}]"
         if space not in ("w", "w+"):
@@ -128,18 +136,26 @@ def _onward(at: str, to: str, where: str) -> str:
 def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) -> None:
     if source.latents is not None:
         _check_latents(source.latents, card)
+    _check_truncation(given, card)
+    if given.cutoff is not None and card.truncation != "w":
+        raise UnsupportedByModel(f"input.cutoff: the model {card.name!r} does not truncate layer by layer.")
     if given.cutoff is not None and given.cutoff > card.num_ws:
         raise BadRequest(f"input.cutoff is {given.cutoff}: the model has {card.num_ws} layers")
     _check_class(source, given.class_index, card)
 
 
-def _check_class(source: Source, index: int | None, card: Card) -> None:
-    if index is not None and card.classes == 0:
-        raise UnsupportedByModel(f"The model {card.name!r} has no classes.")
-    if index is not None and index >= card.classes:
-        raise BadRequest(f"input.class is {index}: the model has classes 0 to {card.classes - 1}")
+def _check_truncation(given: GenerateInput | EditInput | EvaluateInput, card: Card) -> None:
+    if card.truncation == "none" and "psi" in given.model_fields_set and given.psi != 1:
+        raise UnsupportedByModel(f"input.psi: the model {card.name!r} has no truncation; leave psi out.")
+    if card.truncation == "z" and not 0 <= given.psi <= 1:
+        raise BadRequest(f"input.psi is {given.psi:g}: the model {card.name!r} scales z by it, by 0 to 1")
+
+
+def _check_class(source: Source, wanted: int | str | None, card: Card) -> None:
+    if wanted is not None:
+        card.class_number(wanted, "input.class")
     mapped = source.seeds is not None or (source.latents is not None and source.latents.space == "z")
-    if index is None and card.classes > 0 and mapped:
+    if wanted is None and card.classes > 0 and mapped:
         raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
 
 

@@ -15,6 +15,7 @@ from jobs.evaluation import EvaluateInput
 from jobs.words import (
     MAX_IMAGES,
     MAX_SEED,
+    ClassRef,
     ImageId,
     JobId,
     Layers,
@@ -152,17 +153,21 @@ class Interpolate(Strict):
 
     frames: Annotated[int, Field(ge=2, le=600)] = 60
     mode: Literal["linear", "slerp"] = "linear"
-    """linear moves through W, slerp on the sphere of Z."""
+    """linear moves through W, or through Z where there is no W; slerp on the sphere of Z."""
     loop: bool = False
 
 
 class GenerateInput(Strict):
     source: Source = Source(seeds=(0,))
     psi: Psi = 0.7
-    """Truncation: 1 is none, 0 the average picture. It acts on latents that come from Z."""
+    """Truncation: 1 is none, 0 the average picture. It acts on latents that come from Z; families without
+    truncation take no other value than 1, and do not mind the default."""
     cutoff: Annotated[int, Field(ge=0, le=64)] | None = None
     """Truncate only the first `cutoff` layers."""
-    class_index: Annotated[int | None, Field(ge=0, alias="class")] = None
+    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
+    """For a model with classes: the index or the name of one."""
+    lod: Annotated[float, Field(ge=0, le=12)] | None = None
+    """Levels of detail to leave out, for progressively grown models; fractions blend two levels."""
     noise: Literal["const", "random", "none"] = "const"
     noise_seed: Seed = 0
     mixing: Mixing | None = None
@@ -237,7 +242,7 @@ class EditInput(Strict):
     sweep: Sweep | None = None
     psi: Psi = 0.7
     cutoff: Annotated[int, Field(ge=0, le=64)] | None = None
-    class_index: Annotated[int | None, Field(ge=0, alias="class")] = None
+    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
     inversion: Inversion = Inversion()
     """For a source of images."""
     preview_every: Annotated[int, Field(ge=0, le=5000)] = 20

@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from generative.networks.stylegan2 import Generator
+from generative.generator import Generator, StyleGenerator
 from generative.spaces import Space
 from jobs.errors import BadRequest, LimitExceeded, UnknownArtifact, UnsupportedByModel
 from jobs.schemas import MAX_IMAGES, parse_layers
 from jobs.schemas import Latents as GivenLatents
 from workers.provenance import KEYWORD, to_text
-from workers.work.painting import NOISE, style_widths
+from workers.work.painting import NOISE
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def digest(row: Tensor) -> str:
 
 
 def row_shape(space: Space, generator: Generator) -> tuple[int, ...]:
-    """The shape of one latent."""
-    shapes = {
-        Space.Z: (generator.z_dim,),
-        Space.W: (generator.w_dim,),
-        Space.W_PLUS: (generator.num_ws, generator.w_dim),
-    }
-    return shapes.get(space) or (sum(style_widths(generator).values()),)
+    """The shape of one latent. Raises UnsupportedByModel for a space that the family lacks."""
+    if space is Space.Z:
+        return (generator.z_dim,)
+    if not isinstance(generator, StyleGenerator):
+        raise UnsupportedByModel(f"the family {generator.family} has the space z only, not {space}")
+    if space is Space.S:
+        return (sum(generator.style_widths().values()),)
+    return (generator.w_dim,) if space is Space.W else (generator.num_ws, generator.w_dim)
 
 
 def check(latents: Latents, generator: Generator) -> Latents:

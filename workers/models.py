@@ -18,12 +18,12 @@ import torch
 from generative.cards import CARD, Card, read_card
 from generative.editing.direction import Direction
 from generative.editing.files import load_directions
+from generative.generator import Generator
 from generative.losses import PerceptualDistance
 from generative.metrics.examiner import Examiner
 from generative.metrics.extractors import ShippedFeatures
 from generative.networks import feature_network
 from generative.networks.feature_network import FeatureNetwork
-from generative.networks.stylegan2 import Generator
 from generative.statistics import WStatistics
 from generative.store import load_model, load_statistics
 from jobs import tracing
@@ -45,7 +45,8 @@ class LoadedModel:
     sha256: str  # of the weights
     card: Card
     generator: Generator
-    statistics: WStatistics
+    statistics: WStatistics | None
+    """None for a family without W."""
     directions: Mapping[str, Direction]
     perceptual: PerceptualDistance | None
 
@@ -60,11 +61,13 @@ class LoadedModel:
     @property
     def w_mean(self) -> torch.Tensor:
         """(w_dim,), on the generator's device."""
-        return self.statistics.mean.to(self.generator.mapping.w_avg)
+        assert self.statistics is not None
+        return self.statistics.mean.to(next(self.generator.parameters()))
 
     @property
     def w_std(self) -> float:
         """Root of the mean squared distance of w to its mean."""
+        assert self.statistics is not None
         return self.statistics.total_std
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from generative.generator import StyleGenerator
 from jobs.settings import DEFAULT_TENANT
 from workers.context import Context
 from workers.work import painting
@@ -23,10 +24,12 @@ def preload(names: Iterable[str], context: Context) -> None:
         began = time.monotonic()
         model = context.models.get(DEFAULT_TENANT, name)
         truncation = Truncation(class_index=0 if model.generator.c_dim else None)
-        inputs = mapping_inputs(model, from_seeds([0], model.generator), truncation)
-        ws = context.engine.forward(model, painting.map_z, inputs).result()
-        assert isinstance(ws, Tensor)
-        context.engine.forward(model, painting.paint_const, {"ws": ws}).result()
-        noises = NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1)
-        context.engine.forward(model, painting.paint_noises, {"ws": ws, **noises}).result()
+        codes = mapping_inputs(model, from_seeds([0], model.generator), truncation)
+        if isinstance(model.generator, StyleGenerator):
+            ws = context.engine.forward(model, painting.map_z, codes).result()
+            assert isinstance(ws, Tensor)
+            codes = {"ws": ws}
+        context.engine.forward(model, painting.Paint("const"), codes).result()
+        if noises := NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1):
+            context.engine.forward(model, painting.Paint(), {**codes, **noises}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)

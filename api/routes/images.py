@@ -1,21 +1,18 @@
 """Upload pictures to be inverted or edited, and get them back as they were understood."""
 
 import hashlib
-import itertools
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
 
 from api import openapi
 from api.deps import Blobs, Config, ImageIdInPath, Pictures, Sha256, Shown, Store, Tenant, produces
-from api.files import IMMUTABLE, headers_of, not_modified, unchanged
+from api.files import IMMUTABLE, headers_of, not_modified, streamed, unchanged
 from api.pictures import refuse_by_label
 from api.uploads import Upload, check_hash, only_fields, received
 from jobs.blobs import image_key
-from jobs.errors import Gone, NotFound
 from jobs.ids import image_id as id_of
 from jobs.schemas import ImageView
 from jobs.store import ImageRow
@@ -94,12 +91,7 @@ def read_image_content(
     headers = headers_of(row.sha256, IMMUTABLE)
     headers["Content-Disposition"] = f'attachment; filename="{row.id}.png"'
     headers["Content-Length"] = str(row.size_bytes)
-    pieces = blobs.stream(row.key)
-    try:
-        first = next(pieces, b"")  # while an error can still be answered
-    except NotFound:
-        raise Gone from None
-    return StreamingResponse(itertools.chain((first,), pieces), headers=headers, media_type="image/png")
+    return streamed(blobs, row.key, headers, "image/png")
 
 
 def _sha256(path: Path) -> str:

@@ -22,7 +22,7 @@ from api.deps import (
     produces,
     require,
 )
-from api.files import headers_of, not_modified, unchanged
+from api.files import file_answer, headers_of, not_modified, streamed, unchanged
 from api.problems import HttpProblem, invalid
 from api.uploads import Upload, check_hash, received
 from jobs.access import Scope
@@ -34,14 +34,15 @@ from jobs.store import JobRow
 
 router = APIRouter(tags=["models"])
 answers_json = Depends(produces("application/json"))
-SAMPLES = "samples.png"
+SAMPLES, WEIGHTS = "samples.png", "weights.safetensors"
+OCTETS = "application/octet-stream"
 HOURLY = "private, max-age=3600"
 
 _CHECKPOINT = re.compile(
     rb"PK\x03\x04|\x80[\x02-\x05]|.{8}\{",  # zip (torch), pickle, safetensors
     re.DOTALL,
 )
-_UNSAID = ("", "application/octet-stream", "application/zip", "application/x-zip-compressed")
+_UNSAID = ("", OCTETS, "application/zip", "application/x-zip-compressed")
 
 
 class ModelUrls(BaseModel):
@@ -139,6 +140,35 @@ def read_samples(
     return Response(picture, headers=headers_of(card.sha256, HOURLY), media_type="image/png")
 
 
+@router.get(
+    "/v1/models/{name}/weights",
+    response_class=Response,
+    dependencies=[Depends(produces("application/octet-stream"))],
+    responses=openapi.binary("The weights, as safetensors.", "application/octet-stream"),
+)
+def read_weights(
+    request: Request,
+    card: ModelInPath,
+    tenant: Tenant,
+    store: Store,
+    catalog: Models,
+    blobs: Blobs,
+    config: Config,
+) -> Response:
+    """The generator's weights as a safetensors file, whose metadata holds its configuration."""
+    filename = f"{card.name}.safetensors"
+    if catalog.ships(card.name):
+        path = config.model_repo / card.name / WEIGHTS
+        return file_answer(
+            request, path, etag=card.sha256, cache=HOURLY, media_type=OCTETS, filename=filename
+        )
+    if unchanged(request, card.sha256):
+        return not_modified(card.sha256, HOURLY)
+    headers = headers_of(card.sha256, HOURLY)
+    headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return streamed(blobs, store.get_model(tenant, card.name).prefix + WEIGHTS, headers, OCTETS)
+
+
 @router.post(
     "/v1/models",
     status_code=202,
@@ -161,7 +191,8 @@ async def import_model(
     licence: Annotated[str | None, Query(description="Licence of the weights.")] = None,
     sha256: Sha256 = None,
 ) -> Response:
-    """Upload a checkpoint (.pkl, .pt, .safetensors), raw or as the part `file` of a form, and import it.
+    """Upload a checkpoint (.pkl, .pt, .pth, .bin, .safetensors, or several files as a zip without
+    compression), raw or as the part `file` of a form, and import it.
 
     The answer is a job; when it has succeeded, the model can be asked for by its name.
     """

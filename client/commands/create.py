@@ -15,7 +15,8 @@ from jobs.schemas import JobView, Status
 app = typer.Typer()
 
 Seeds = Annotated[str | None, typer.Option(help='Seeds such as "0-15,99".')]
-Psi = Annotated[float, typer.Option(help="Truncation: 1 is none, 0 the average picture.")]
+Psi = Annotated[float | None, typer.Option(help="Truncation: 1 is none, 0 the average picture.")]
+Class = Annotated[str | None, typer.Option("--class", help="Index or name, for models with classes.")]
 Format = Annotated[str, typer.Option("--format", help="png, jpeg, webp or npz.")]
 Space = Annotated[str, typer.Option(help="w or w+.")]
 Steps = Annotated[int, typer.Option(help="Optimisation steps.")]
@@ -28,7 +29,9 @@ Pictures = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, hel
 def generate(
     seeds: Seeds = "0",
     model: Model = "portraits",
-    psi: Psi = 0.7,
+    psi: Psi = None,
+    class_: Class = None,
+    lod: Annotated[float | None, typer.Option(help="Levels of detail to leave out.")] = None,
     cutoff: Annotated[int | None, typer.Option(help="Truncate only the first layers.")] = None,
     noise: Annotated[str, typer.Option(help="const, random or none.")] = "const",
     frames: Annotated[int, typer.Option(help="Interpolate between the seeds: frames of the film.")] = 0,
@@ -44,8 +47,9 @@ def generate(
     url: Url = URL,
 ) -> None:
     """Make pictures from seeds, or a film on the way between them."""
-    inputs: dict[str, Any] = {"source": {"seeds": seeds}, "psi": psi, "noise": noise}
+    inputs: dict[str, Any] = {"source": {"seeds": seeds}, "noise": noise} | _sampling(psi, class_)
     inputs |= {"cutoff": cutoff} if cutoff is not None else {}
+    inputs |= {"lod": lod} if lod is not None else {}
     inputs |= {"interpolate": {"frames": frames, "loop": loop}} if frames else {}
     output = {"grid": grid, "film": film, "latents": latents, "format": format}
     request = {"kind": "generate", "model": model, "input": inputs, "output": output}
@@ -84,7 +88,8 @@ def edit(
     artifact: Annotated[str | None, typer.Option(help="JOB/NAME: latents of an earlier job.")] = None,
     sweep: Annotated[str | None, typer.Option(help='Strengths of the first direction: "-3,0,3".')] = None,
     model: Model = "portraits",
-    psi: Psi = 0.7,
+    psi: Psi = None,
+    class_: Class = None,
     steps: Steps = 200,
     format: Format = "png",
     folder: Out = Path("out"),
@@ -98,12 +103,17 @@ def edit(
         inputs: dict[str, Any] = {
             "source": _source(client, seeds, image, artifact),
             "operations": [_operation(text) for text in direction],
-            "psi": psi,
             "inversion": {"steps": steps},
-        }
+        } | _sampling(psi, class_)
         inputs |= {"sweep": {"strengths": [float(s) for s in sweep.split(",")]}} if sweep else {}
         request = {"kind": "edit", "model": model, "input": inputs, "output": {"format": format}}
         run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
+
+
+def _sampling(psi: float | None, class_: str | None) -> dict[str, Any]:
+    """What was said of truncation and class; the service knows what holds otherwise."""
+    said: dict[str, Any] = {} if psi is None else {"psi": psi}
+    return said if class_ is None else said | {"class": int(class_) if class_.isdigit() else class_}
 
 
 def told(webhook: str | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`ganserve models …`: what there is to run, and how more comes in."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -9,13 +10,21 @@ from rich.table import Table
 from client.commands.local import run_module
 from client.commands.options import URL, Json, NoWait, Url, notes, out, service, show_json
 from client.errors import JobUnsuccessful
+from client.packing import packed
 from client.progress import follow
 from jobs.schemas import Status
 
 app = typer.Typer(no_args_is_help=True, help="What there is to run, and how more comes in.")
 
 Name = Annotated[str, typer.Argument(metavar="MODEL")]
-Checkpoint = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="PATH", exists=True, help="A file, or a folder of files.")
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="A text file: the name of each class on a line."),
+]
+Format = Literal["ganserve", "nvlabs-state-dict", "rosinality"]
 
 
 @app.command("list")
@@ -64,13 +73,14 @@ def import_(
     file: Checkpoint,
     name: Annotated[str, typer.Option(help="What to call the model.")],
     licence: Annotated[str | None, typer.Option(help="The licence that the file came under.")] = None,
+    classes: Classes = None,
     no_wait: NoWait = False,
     as_json: Json = False,
     url: Url = URL,
 ) -> None:
-    """Upload a checkpoint (NVlabs .pkl, rosinality .pt) and convert it. Nothing in the file is run."""
+    """Upload a checkpoint of any family and convert it. Nothing in the file is run."""
     with service(url) as client:
-        job = client.import_model(file, name=name, licence=licence)
+        job = client.import_model(file, name=name, licence=licence, classes=classes)
         if not no_wait:
             job = follow(client, job.id, console=notes, label=f"import {name}", quiet=as_json)
         if as_json:
@@ -83,5 +93,24 @@ def import_(
 
 @app.command()
 def inspect(file: Checkpoint) -> None:
-    """Say what a checkpoint file holds, without a service and without running anything in it."""
-    run_module("generative.convert", ["inspect", str(file)])
+    """Say what a checkpoint holds, or why it is refused: without a service, and nothing in it is run."""
+    with packed(file) as sent:
+        run_module("generative.convert", ["inspect", str(sent)])
+
+
+@app.command()
+def export(
+    name: Name,
+    target: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    format: Annotated[Format, typer.Option(help="ganserve is safetensors; the others are for StyleGAN2.")],
+    url: Url = URL,
+) -> None:
+    """Write a model's weights to a file that other programs read."""
+    if format == "ganserve":
+        with service(url) as client:
+            client.download_weights(name, target)
+        return
+    with tempfile.TemporaryDirectory(prefix="ganserve-") as place:
+        with service(url) as client:
+            weights = client.download_weights(name, Path(place) / "weights.safetensors")
+        run_module("generative.convert", ["export", str(weights), str(target), "--format", format])

@@ -63,7 +63,10 @@ TENSORS: dict[str, Constructor] = {
     **{name: _never(name) for name in (*STORAGES, *OTHER_STORAGES)},  # named in persistent ids only
 }
 
-ROSINALITY = TENSORS | {"argparse.Namespace": inert("argparse.Namespace")}
+TORCH = TENSORS | {  # state dicts of every family; a training script's arguments may lie beside them
+    "torch._utils._rebuild_parameter": rebuild_parameter,
+    "argparse.Namespace": inert("argparse.Namespace"),
+}
 
 
 def nvlabs(load_from_bytes: Callable[[bytes], object]) -> dict[str, Constructor]:

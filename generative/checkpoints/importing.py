@@ -1,10 +1,12 @@
 """One way in for checkpoint files: recognise, read, translate, check, and nothing is executed.
 
-The format is recognised from the content; names of files mean nothing.
+The format is recognised from the content; names of files mean nothing. Several files that belong together
+come as a zip archive without compression.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,43 +14,44 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
-from generative.checkpoints import allowed
-from generative.checkpoints.configs import read_config
+from generative.checkpoints import allowed, rosinality
+from generative.checkpoints.configs import understand
+from generative.checkpoints.contents import Contents, Folder, Format, Network
 from generative.checkpoints.errors import CheckpointError, some_of
 from generative.checkpoints.nvlabs import read_nvlabs
-from generative.checkpoints.pickles import Inert
-from generative.checkpoints.rosinality import from_rosinality, rosinality_config
-from generative.checkpoints.tensors import TensorSpec, make_tensors
-from generative.checkpoints.torch_files import STREAM_START, read_torch_stream, read_torch_zip
-from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.checkpoints.tensors import make_tensors
+from generative.checkpoints.torch_files import (
+    STREAM_START,
+    read_torch_members,
+    read_torch_stream,
+    root_of,
+)
+from generative.checkpoints.zips import read_members
+from generative.families import build
 
 MAX_BYTES = 4 * 2**30
 MAX_HEADER_BYTES = 2**20  # of a safetensors file; ours have about 20 kB
-AVERAGE_SAMPLES, AVERAGE_SEED = 10_000, 0
+MAX_FILES = 64  # of a folder
+CLASSES = "classes.txt"  # in a folder: names of the classes, which no format holds
+ZIP_START = b"PK\3\4"
+
+FORMATS: tuple[Format, ...] = (rosinality.FORMAT,)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint in our terms. `state_dict` fits `Generator(config)` and is float32."""
+    """A checkpoint in our terms. Every state fits the network of its name, and is float32."""
 
-    config: StyleGAN2Config
-    state_dict: dict[str, Tensor]
-    w_avg: Tensor  # (w_dim,)
+    generator: Network
+    encoder: Network | None
+    class_names: tuple[str, ...]
     provenance: dict[str, Any]  # format, sha256 and size of the file, and notes on what it did not say
 
 
-@dataclass(frozen=True)
-class _Contents:
-    format: str
-    config: StyleGAN2Config
-    state: dict[str, Tensor]
-    notes: tuple[str, ...] = ()
-
-
 def import_checkpoint(path: Path, max_bytes: int = MAX_BYTES) -> Imported:
-    """Read a StyleGAN2 generator from a file of NVlabs, rosinality or ours.
+    """Read a generator from a file of any format that docs/checkpoints.md lists.
 
     Raises:
         CheckpointError: with the `code` that `generative.checkpoints.errors` lists.
@@ -59,26 +62,34 @@ def import_checkpoint(path: Path, max_bytes: int = MAX_BYTES) -> Imported:
         raise CheckpointError("too_large", f"the file has {size} bytes, more than {max_bytes}")
     content = path.read_bytes()
     contents = _read(content)
-    _check_fit(contents)
+    generator = _check_fit(contents.generator)
+    if contents.encoder is not None:
+        _check_fit(contents.encoder)
+    names, classes = contents.class_names, getattr(generator, "c_dim", 0)
+    if names and len(names) != classes:
+        raise CheckpointError("bad_config", f"{len(names)} class names for a model of {classes} classes")
     digest = hashlib.sha256(content).hexdigest()
     notes = list(contents.notes)
     provenance = {"format": contents.format, "sha256": digest, "size_bytes": size, "notes": notes}
-    return Imported(contents.config, contents.state, contents.state["mapping.w_avg"], provenance)
+    return Imported(contents.generator, contents.encoder, contents.class_names, provenance)
 
 
-def _read(content: bytes) -> _Contents:
+def _read(content: bytes) -> Contents:
     if content[8:9] == b"{" and (content[:1] != b"\x80" or _header_length(content) < len(content)):
         return _read_ours(content)
-    if content.startswith(b"PK\3\4"):
-        return _read_torch(read_torch_zip(content, allowed.ROSINALITY), "rosinality-zip", len(content))
+    if content.startswith(ZIP_START):
+        members = read_members(content)
+        if _is_folder(members):
+            return _read_folder(members, len(content))
+        return _read_torch(read_torch_members(members, allowed.TORCH), len(content))
     if content.startswith(STREAM_START):
-        return _read_torch(read_torch_stream(content, allowed.ROSINALITY), "rosinality-stream", len(content))
+        return _read_torch(read_torch_stream(content, allowed.TORCH), len(content))
     if content[257:262] == b"ustar":
-        raise CheckpointError("unsupported_format", "a tar archive")
+        raise CheckpointError("unsupported_format", "a tar archive; folders come as zip, without compression")
     return _read_pickle(content)
 
 
-def _read_pickle(content: bytes) -> _Contents:
+def _read_pickle(content: bytes) -> Contents:
     """The last guess. Only a file that begins like a pickle of today may fail as a pickle."""
     try:
         config, specs = read_nvlabs(content)
@@ -86,50 +97,85 @@ def _read_pickle(content: bytes) -> _Contents:
         if error.code in ("malformed", "truncated") and content[:1] != b"\x80":
             raise CheckpointError("unsupported_format", "not a checkpoint of a format that we read") from None
         raise
-    return _Contents("nvlabs-pickle", config, make_tensors(specs, 2 * len(content)))
+    return Contents("nvlabs-pickle", Network("stylegan2", config, make_tensors(specs, 2 * len(content))))
 
 
-def _read_torch(root: Any, format_name: str, size: int) -> _Contents:
+def _read_torch(root: Any, size: int) -> Contents:
+    known = next((f for f in FORMATS if f.recognises(root)), None)
+    if known is not None:
+        return known.read(root, 4 * size)  # half precision doubles
     if not isinstance(root, dict):
         raise CheckpointError("unsupported_format", "the file holds no dictionary")
-    if "g_ema" not in root:
-        names = some_of(name[:50] for name in root if isinstance(name, str))
-        raise CheckpointError("missing_keys", f"the file holds no g_ema; it holds {names}")
-    state = make_tensors(_specs(root["g_ema"], "g_ema"), 4 * size)  # half precision doubles
-    average = root.get("latent_avg")
-    if average is not None:
-        average = make_tensors(_specs({"latent_avg": average}, ""), 4 * size)["latent_avg"]
-    config = rosinality_config(state)
-    _check_arguments(root.get("args"), config)
-    notes = ["without noise buffers; ours are drawn from seed 0"] if "noises.noise_0" not in state else []
-    contents = _Contents(format_name, config, from_rosinality(state, average), tuple(notes))
-    return _with_average(contents) if average is None else contents
+    names = some_of(name[:50] for name in root if isinstance(name, str))
+    raise CheckpointError("unsupported_format", f"no family that we read has these names: {names}")
 
 
-def _specs(group: object, name: str) -> dict[str, TensorSpec]:
-    if not isinstance(group, dict):
-        raise CheckpointError("malformed", f"{name} is not a dictionary of tensors")
-    for key, value in group.items():
-        if not isinstance(key, str) or not isinstance(value, TensorSpec):
-            raise CheckpointError("malformed", f"{name} holds what is not a tensor: {str(key)[:100]!r}")
-    return dict(group)
+# --- several files ---------------------------------------------------------------------------------------
 
 
-def _check_arguments(args: object, config: StyleGAN2Config) -> None:
-    """A training run saves its command line, which must not contradict the weights."""
-    if not isinstance(args, Inert) or not isinstance(args.state, dict):
-        return
-    weights = {"size": config.img_resolution, "latent": config.w_dim, "n_mlp": config.mapping_layers}
-    for name, value in weights.items():
-        if args.state.get(name, value) != value:
-            raise CheckpointError("bad_config", f"{name} is {value} by the weights, not by the arguments")
+def _is_folder(members: Mapping[str, memoryview]) -> bool:
+    """Whether an archive holds files, rather than being one of `torch.save`."""
+    names = {name.removeprefix(f"{root_of(members)}/") for name in members}
+    return not any(name in ("data.pkl", "constants.pkl") or name.startswith("code/") for name in names)
+
+
+def _read_folder(members: Mapping[str, memoryview], size: int) -> Contents:
+    """The checkpoint in a folder, and the names of its classes if there is a `classes.txt`."""
+    root = root_of(members)
+    files = {name.removeprefix(f"{root}/"): part for name, part in members.items() if not name.endswith("/")}
+    if len(files) > MAX_FILES:
+        raise CheckpointError("too_large", f"the archive has {len(files)} files, more than {MAX_FILES}")
+    names = _class_names(bytes(files.pop(CLASSES, b"")))
+    if len(files) == 1 and not _is_archive_of_files(alone := bytes(*files.values())):
+        return replace(_read(alone), class_names=names)
+    folder = Folder({name: _file(bytes(part)) for name, part in files.items()})
+    return replace(_read_together(folder, size), class_names=names)
+
+
+def _read_together(folder: Folder, size: int) -> Contents:
+    """By the format of the whole, else by the one file that is a checkpoint of its own."""
+    for known in FORMATS:
+        if known.recognises(folder):
+            return known.read(folder, 4 * size)
+    alone = [name for name, found in folder.items() if any(f.recognises(found) for f in FORMATS)]
+    if len(alone) != 1:
+        many = f"several checkpoints: {some_of(alone)}" if alone else "no checkpoint that we read"
+        raise CheckpointError("unsupported_format", f"the archive holds {many}")
+    return _read_torch(folder[alone[0]], size)
+
+
+def _class_names(content: bytes) -> tuple[str, ...]:
+    """One on each line."""
+    try:
+        names = tuple(line.strip() for line in content.decode().splitlines() if line.strip())
+    except UnicodeDecodeError:
+        raise CheckpointError("malformed", f"{CLASSES} is not text in UTF-8") from None
+    if any(len(name) > 100 or not name.isprintable() for name in names) or len(set(names)) < len(names):
+        raise CheckpointError("malformed", f"{CLASSES} needs a line of at most 100 characters for each class")
+    return names
+
+
+def _is_archive_of_files(content: bytes) -> bool:
+    return content.startswith(ZIP_START) and _is_folder(read_members(content))
+
+
+def _file(content: bytes) -> Any:
+    """What is in a file of a folder: the object that torch saved, or its bytes."""
+    if content.startswith(STREAM_START):
+        return read_torch_stream(content, allowed.TORCH)
+    if content.startswith(ZIP_START) and not _is_archive_of_files(content):
+        return read_torch_members(read_members(content), allowed.TORCH)
+    return content
+
+
+# --- our own ---------------------------------------------------------------------------------------------
 
 
 def _header_length(content: bytes) -> int:
     return int.from_bytes(content[:8], "little")
 
 
-def _read_ours(content: bytes) -> _Contents:
+def _read_ours(content: bytes) -> Contents:
     """A `weights.safetensors` that `generative.store` wrote: the configuration is in its metadata."""
     length = _header_length(content)
     if length > MAX_HEADER_BYTES or length + 8 > len(content):
@@ -148,7 +194,8 @@ def _read_ours(content: bytes) -> _Contents:
         fields = None
     if not isinstance(fields, dict):
         raise CheckpointError("bad_config", "the configuration in the safetensors file is not a JSON object")
-    return _Contents("ganserve", read_config(fields), {n: _as_float32(n, t) for n, t in state.items()})
+    name, config = understand(fields)
+    return Contents("ganserve", Network(name, config, {n: _as_float32(n, t) for n, t in state.items()}))
 
 
 def _as_float32(name: str, value: Tensor) -> Tensor:
@@ -160,28 +207,19 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
     return value
 
 
-def _with_average(contents: _Contents) -> _Contents:
-    """Estimate the mean of w, as rosinality's scripts do before they truncate."""
-    state = contents.state | {"mapping.w_avg": torch.zeros(contents.config.w_dim)}
-    _check_fit(replace(contents, state=state))
-    generator = Generator(contents.config)
-    generator.load_state_dict(state)
-    rng = torch.Generator().manual_seed(AVERAGE_SEED)
-    with torch.no_grad():
-        w = generator.map(torch.randn(AVERAGE_SAMPLES, contents.config.z_dim, generator=rng))
-    note = f"without an average of w; ours is the mean of {AVERAGE_SAMPLES} samples"
-    return replace(contents, state=state | {"mapping.w_avg": w.mean(dim=0)}, notes=(*contents.notes, note))
+# --- the last word ---------------------------------------------------------------------------------------
 
 
-def _check_fit(contents: _Contents) -> None:
-    """Every weight is used and has the shape that the architecture gives it.
+def _check_fit(network: Network) -> nn.Module:
+    """Every weight is used and has the shape that the architecture gives it -> the module, without weights.
 
     Raises:
         CheckpointError: `missing_keys`, `unexpected_keys`, `wrong_shapes`, `unsupported_dtype`.
     """
     with torch.device("meta"):
-        expected = {name: value.shape for name, value in Generator(contents.config).state_dict().items()}
-    state = contents.state
+        module = build(network.name, network.config)
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    state = network.state
     if missing := set(expected) - set(state):
         raise CheckpointError("missing_keys", f"missing: {some_of(missing)}")
     if unexpected := set(state) - set(expected):
@@ -192,3 +230,4 @@ def _check_fit(contents: _Contents) -> None:
         raise CheckpointError("wrong_shapes", some_of(named))
     if integers := {name for name, value in state.items() if not value.dtype.is_floating_point}:
         raise CheckpointError("unsupported_dtype", f"not floating point: {some_of(integers)}")
+    return module

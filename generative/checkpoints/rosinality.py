@@ -6,16 +6,75 @@ no average of w. Neither stores the configuration: it is read from names and sha
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from generative.checkpoints.configs import read_config
+from generative.checkpoints.contents import Contents, Format, Network, make_state
 from generative.checkpoints.errors import CheckpointError, some_of
-from generative.networks.stylegan2 import StyleGAN2Config
+from generative.checkpoints.pickles import Inert
+from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.ops.upfirdn2d import fir_filter
 
 NOISE_SEED = 0  # old files lack the constant noise; theirs was random too
+AVERAGE_SAMPLES, AVERAGE_SEED = 10_000, 0
+_NAMES = re.compile(r"(style|convs|to_rgbs|noises|conv1|to_rgb1|input)\.")
+
+
+def _recognises(root: Any) -> bool:
+    """A file of the training script always has a generator, its average and the discriminator."""
+    network = root.get("g_ema", root.get("g")) if isinstance(root, dict) else None
+    return isinstance(network, dict) and any(_NAMES.match(str(name)[:20]) for name in network)
+
+
+def _read(root: Any, budget: int) -> Contents:
+    if "g_ema" not in root:
+        raise CheckpointError("missing_keys", "the file holds no g_ema, the average that is served")
+    state = make_state(root["g_ema"], "g_ema", budget)
+    average = root.get("latent_avg")
+    if average is not None:
+        average = make_state({"latent_avg": average}, "the file", budget)["latent_avg"]
+    config = rosinality_config(state)
+    _check_arguments(root.get("args"), config)
+    notes = ["without noise buffers; ours are drawn from seed 0"] if "noises.noise_0" not in state else []
+    ours = from_rosinality(state, average)
+    if average is None:
+        ours["mapping.w_avg"] = _average_w(config, ours)
+        notes.append(f"without an average of w; ours is the mean of {AVERAGE_SAMPLES} samples")
+    return Contents("rosinality", Network("stylegan2", config, ours), notes=tuple(notes))
+
+
+FORMAT = Format("rosinality", _recognises, _read)
+
+
+def _check_arguments(args: object, config: StyleGAN2Config) -> None:
+    """A training run saves its command line, which must not contradict the weights."""
+    if not isinstance(args, Inert) or not isinstance(args.state, dict):
+        return
+    weights = {"size": config.img_resolution, "latent": config.w_dim, "n_mlp": config.mapping_layers}
+    for name, value in weights.items():
+        if args.state.get(name, value) != value:
+            raise CheckpointError("bad_config", f"{name} is {value} by the weights, not by the arguments")
+
+
+def _average_w(config: StyleGAN2Config, state: Mapping[str, Tensor]) -> Tensor:
+    """Estimate the mean of w, as rosinality's scripts do before they truncate -> (w_dim,).
+
+    Zeros for a mapping that does not fit: the check of all weights will say so.
+    """
+    mapping = Generator(config).mapping
+    own = {name.removeprefix("mapping."): t for name, t in state.items() if name.startswith("mapping.")}
+    own["w_avg"] = torch.zeros(config.w_dim)
+    expected = {name: value.shape for name, value in mapping.state_dict().items()}
+    if {name: value.shape for name, value in own.items()} != expected:
+        return own["w_avg"]
+    mapping.load_state_dict(own)
+    rng = torch.Generator().manual_seed(AVERAGE_SEED)
+    with torch.no_grad():
+        w: Tensor = mapping(torch.randn(AVERAGE_SAMPLES, config.z_dim, generator=rng))
+    return w.mean(dim=0)
 
 
 def rosinality_config(state: Mapping[str, Tensor]) -> StyleGAN2Config:
@@ -36,6 +95,7 @@ def rosinality_config(state: Mapping[str, Tensor]) -> StyleGAN2Config:
     channels = [(4, shapes["input.input"][1])]
     channels += [(8 << k, shapes[f"convs.{2 * k}.conv.weight"][1]) for k in range(len(convs) // 2)]
     return read_config(
+        StyleGAN2Config,
         {
             "img_resolution": 4 << (len(convs) // 2),
             "img_channels": shapes["to_rgb1.conv.weight"][1],
@@ -43,7 +103,7 @@ def rosinality_config(state: Mapping[str, Tensor]) -> StyleGAN2Config:
             "w_dim": shapes["style.1.weight"][0],
             "mapping_layers": len(mapping),
             "channels": tuple(channels),
-        }
+        },
     )
 
 

@@ -26,9 +26,18 @@ def read_torch_zip(content: bytes, allowed: Mapping[str, Constructor]) -> Any:
         CheckpointError: `bad_container`, `unsafe_pickle`, `unsupported_format` (TorchScript), and the
             pickle's.
     """
-    members = read_members(content)
+    return read_torch_members(read_members(content), allowed)
+
+
+def root_of(members: Mapping[str, object]) -> str:
+    """The folder that all members of an archive lie in; empty if there is no such folder."""
     roots = {name.split("/", 1)[0] for name in members}
-    root = roots.pop() if len(roots) == 1 else ""
+    return roots.pop() if len(roots) == 1 else ""
+
+
+def read_torch_members(members: Mapping[str, memoryview], allowed: Mapping[str, Constructor]) -> Any:
+    """The object in the members of a zip container; see `read_torch_zip`."""
+    root = root_of(members)
     if f"{root}/constants.pkl" in members or any(name.startswith(f"{root}/code/") for name in members):
         raise CheckpointError("unsupported_format", "a TorchScript archive: a program, not weights")
     if f"{root}/data.pkl" not in members:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from generative.editing.direction import Direction
 from generative.editing.layers import format_layers
-from generative.networks.stylegan2 import Generator
+from generative.generator import StyleGenerator
 from generative.spaces import Space
 from generative.statistics import WStatistics, fix_signs
 
@@ -46,7 +46,7 @@ def sefa_directions(style_weights: Sequence[Tensor], count: int) -> tuple[Tensor
     return fix_signs(vectors.flip(1).T[:count]).float(), values.flip(0)[:count].float()
 
 
-def style_weights(generator: Generator, layers: Sequence[int]) -> list[Tensor]:
+def style_weights(generator: StyleGenerator, layers: Sequence[int]) -> list[Tensor]:
     """The weights that read the given ws: one convolution each, and for the last w the last ToRGB.
 
     The other ToRGB layers share their w with a convolution; the official code leaves them out.
@@ -54,13 +54,14 @@ def style_weights(generator: Generator, layers: Sequence[int]) -> list[Tensor]:
     last = generator.num_ws - 1
     readers = {
         index: name
-        for name, index in generator.synthesis.ws_index.items()
+        for name, index in generator.ws_index.items()
         if not name.endswith("torgb") or index == last
     }
-    return [generator.synthesis.layer(readers[i]).affine.weight.detach() for i in layers]
+    weights = generator.style_weights()
+    return [weights[readers[i]].detach() for i in layers]
 
 
-def sefa_set(generator: Generator, statistics: WStatistics) -> list[Direction]:
+def sefa_set(generator: StyleGenerator, statistics: WStatistics) -> list[Direction]:
     """Named directions for a model folder: for all layers `sefa_0`..., and for groups of them
     `sefa_coarse_0`...
 

@@ -3,7 +3,6 @@
 From Karras et al., 2020, appendix D; agrees with the projector of NVlabs/stylegan2-ada-pytorch.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,9 +28,3 @@ def normalized(noise: Tensor) -> Tensor:
     """Each map of (N, 1, H, W) to zero mean and unit mean square."""
     centred = noise - noise.mean(dim=(1, 2, 3), keepdim=True)
     return centred * centred.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
-
-
-def sizes(generator: torch.nn.Module) -> dict[str, int]:
-    """Side of the noise map of every layer that has one, in the order of the network."""
-    found = ((name.removeprefix("synthesis."), m) for name, m in generator.named_modules())
-    return {name: m.noise_const.shape[-1] for name, m in found if hasattr(m, "noise_const")}

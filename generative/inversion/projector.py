@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generative.batch import Tensors
+from generative.generator import StyleGenerator
 from generative.inversion import noise_maps
 from generative.inversion.schedules import jitter, learning_rate_ramp
-from generative.networks.stylegan2 import Generator
 from generative.program import Evaluation, Outcome
 
 VIEW = 256  # larger pictures are averaged down to this side before the perceptual distance sees them
@@ -64,7 +64,7 @@ class Projector:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: StyleGenerator,
         distance: Perceptual | None,
         w_mean: Tensor,
         w_std: float,
@@ -81,7 +81,7 @@ class Projector:
         """
         self.generator, self.distance, self.space, self.randomness = generator, distance, space, randomness
         self.w_mean, self.w_std = w_mean, w_std
-        self.noise_sizes = noise_maps.sizes(generator)
+        self.noise_sizes = generator.noise_sizes
 
     @property
     def key(self) -> Hashable:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from generative.generator import StyleGenerator
 from generative.metrics import examiner as ops
 from generative.metrics.changes import Edit, mixed, turn, turned, turned_renders
 from generative.metrics.examiner import Examiner, Run
@@ -77,6 +78,8 @@ def evaluate(
     """
     if {"factors", "identity"} & set(plan.metrics) and examiner.reader is None:
         raise ValueError("factors need a network that reads them")
+    if not isinstance(examiner.generator, StyleGenerator) and "identity" in plan.metrics:
+        raise ValueError("identity is followed through changes in W, which this generator lacks")
     course = _Course(examiner, plan, reference, run, Meter(tell, _work(plan, reference)))
     return Evaluation(course.report(), course.sheet() if COMPARING & set(plan.metrics) else None)
 
@@ -103,12 +106,12 @@ class _Course:
         self.draw = Draw(examiner.generator, plan.count, plan.seed, plan.class_index)
 
     @cached_property
-    def ws(self) -> Tensor:
-        return self.draw.ws(self.plan.psi, self.run, self.meter)
+    def codes(self) -> dict[str, Tensor]:
+        return self.draw.codes(self.plan.psi, self.run, self.meter)
 
     @cached_property
     def samples(self) -> Seen:
-        return self.viewer.samples(self.ws)
+        return self.viewer.samples(self.codes)
 
     @cached_property
     def real(self) -> Seen:
@@ -143,7 +146,7 @@ class _Course:
         rows = min(SHEET_ROWS, self.plan.count)
         near = nearest(self.samples.features[:rows], self.real.features, SHEET_NEAREST)
         found = self.reference.pictures(near.flatten().tolist())
-        own = self.run(ops.paint_ws, {"ws": self.ws[:rows]})["pictures"].expand(-1, -1, -1, 3)
+        own = self.run(ops.paint, rows_of(self.codes, range(rows)))["pictures"].expand(-1, -1, -1, 3)
         return torch.cat([own[:, None], found.reshape(rows, -1, *found.shape[1:])], dim=1)
 
     # --- distances from the reference --------------------------------------------------------------------
@@ -187,7 +190,7 @@ class _Course:
 
     def _identity(self) -> tuple[IdentityScore, ...]:
         """After a turn of the head and that of renders, the floor; a change of fine styles; and edits."""
-        ws = self.ws[:PEOPLE]
+        ws = self.codes["ws"][:PEOPLE]
         before = self._read(ws)
         yaw = before["yaw"]
         after = self._read(turned(ws, yaw))
@@ -219,4 +222,4 @@ class _Course:
         return identity_score(change, identity(before, after, kinds), moved)
 
     def _read(self, ws: Tensor) -> Mapping[str, Tensor]:
-        return self.viewer.samples(ws, "identity").readings
+        return self.viewer.samples({"ws": ws}, "identity").readings

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generative.generator import Generator, StyleGenerator
 from generative.losses import PerceptualDistance
 from generative.metrics.extractors import FeatureExtractor, ShippedFeatures, resized
 from generative.metrics.path_length import step_lengths, steps_in_w, steps_in_z
 from generative.networks.feature_network import FeatureNetwork
-from generative.networks.stylegan2 import Generator
 from generative.pixels import from_uint8, to_uint8
 from generative.spaces import broadcast
 
@@ -66,19 +66,28 @@ Run = Callable[[Op, Inputs], Outputs]
 
 def map_z(examiner: Examiner, inputs: Inputs) -> Outputs:
     """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `w` (N, w_dim)."""
-    mapping = examiner.generator.mapping
-    w = examiner.generator.map(inputs["z"], inputs.get("c"))
-    return {"w": mapping.w_avg.lerp(w, inputs["psi"][:, None])}
+    generator = examiner.generator
+    assert isinstance(generator, StyleGenerator)
+    w = generator.map(inputs["z"], inputs.get("c"))
+    return {"w": generator.w_avg.lerp(w, inputs["psi"][:, None])}
 
 
-def paint_ws(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """ws (N, L, w_dim) -> `pictures` (N, H, W, C) uint8, with the stored noise."""
-    return {"pictures": to_uint8(examiner.generator.synthesize(inputs["ws"]))}
+def paint(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """ws (N, L, w_dim), or z (N, z_dim), psi (N,) and perhaps c -> `pictures` (N, H, W, C) uint8, with the
+    stored noise.
+    """
+    generator = examiner.generator
+    if "ws" in inputs:
+        assert isinstance(generator, StyleGenerator)
+        images = generator.synthesize(inputs["ws"])
+    else:
+        images = generator(inputs["z"], inputs.get("c"), inputs["psi"])
+    return {"pictures": to_uint8(images, generator.pixel_gain)}
 
 
-def look_at_ws(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """ws (N, L, w_dim) -> what `Examiner.look` sees in the pictures that they paint."""
-    return look_at_pictures(examiner, paint_ws(examiner, inputs))
+def look_at_samples(examiner: Examiner, inputs: Inputs) -> Outputs:
+    """What `paint` takes -> what `Examiner.look` sees in the pictures."""
+    return look_at_pictures(examiner, paint(examiner, inputs))
 
 
 def look_at_pictures(examiner: Examiner, inputs: Inputs) -> Outputs:
@@ -97,18 +106,18 @@ def step_in_z(examiner: Examiner, inputs: Inputs) -> Outputs:
 
 
 def _step(examiner: Examiner, inputs: Inputs, steps: Callable[..., tuple[Tensor, Tensor]]) -> Outputs:
-    generator = examiner.generator
-
-    def mapping(z: Tensor) -> Tensor:
-        return broadcast(generator.map(z, inputs.get("c")), generator.num_ws)
-
-    ends = steps(inputs["a"], inputs["b"], inputs["t"], mapping)
-    return {"lengths": step_lengths(ends, generator.synthesize, examiner.distance)}
+    generator, c = examiner.generator, inputs.get("c")
+    if isinstance(generator, StyleGenerator):
+        num_ws, map_z = generator.num_ws, generator.map
+        ends = steps(inputs["a"], inputs["b"], inputs["t"], lambda z: broadcast(map_z(z, c), num_ws))
+        return {"lengths": step_lengths(ends, generator.synthesize, examiner.distance)}
+    ends = steps(inputs["a"], inputs["b"], inputs["t"], lambda z: z)
+    return {"lengths": step_lengths(ends, lambda z: generator(z, c), examiner.distance)}
 
 
 def plain_run(examiner: Examiner, batch: int = BATCH) -> Run:
     """Runs operations one batch after another, on the device of the generator; results are on the CPU."""
-    device = examiner.generator.mapping.w_avg.device
+    device = next(examiner.generator.parameters()).device
 
     @torch.no_grad()
     def run(op: Op, inputs: Inputs) -> Outputs:

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generative.generator import Generator, StyleGenerator, sample_z
 from generative.metrics import examiner as ops
 from generative.metrics.examiner import Run
 from generative.metrics.looking import Meter, chunks
-from generative.networks.stylegan2 import Generator
-from generative.spaces import broadcast, sample_z
+from generative.spaces import broadcast
 
 MAPPED = 1000  # latents at a time
 PATHS, CLASSES, PATH_CLASSES = 1, 2, 3  # streams of random numbers beside that of the samples
@@ -26,15 +26,20 @@ class Draw:
     seed: int
     class_index: int | None = None
 
-    def ws(self, psi: float, run: Run, meter: Meter) -> Tensor:
-        """(N, L, w_dim) of the seeds `seed`, `seed + 1`, ...; a view, for all layers have the same w."""
-        parts, classes = [], self._classes(CLASSES)
+    def codes(self, psi: float, run: Run, meter: Meter) -> dict[str, Tensor]:
+        """What the pictures of the seeds `seed`, `seed + 1`, ... are painted from, as `ops.paint` takes it.
+
+        `ws` (N, L, w_dim), a view, for all layers have the same w; or `z`, `psi` and `c` without a W.
+        """
+        z = sample_z(range(self.seed, self.seed + self.count), self.generator)
+        inputs = {"z": z, "psi": torch.full((len(z),), psi)} | self._classes(CLASSES)
+        if not isinstance(self.generator, StyleGenerator):
+            return inputs
+        parts = []
         for rows in chunks(self.count, MAPPED):
-            z = sample_z([self.seed + row for row in rows], self.generator.z_dim)
-            inputs = {"z": z, "psi": torch.full((len(z),), psi)} | rows_of(classes, rows)
-            parts.append(run(ops.map_z, inputs)["w"])
+            parts.append(run(ops.map_z, rows_of(inputs, rows))["w"])
             meter(0, "samples")
-        return broadcast(torch.cat(parts), self.generator.num_ws)
+        return {"ws": broadcast(torch.cat(parts), self.generator.num_ws)}
 
     def paths(self, anywhere: bool) -> dict[str, Tensor]:
         """Both ends (N, z_dim) as `a` and `b`, and where on the way, `t` (N,): at `a` unless `anywhere`."""

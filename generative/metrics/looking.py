@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from generative.metrics import examiner as ops
-from generative.metrics.examiner import Examiner, Op, Run
+from generative.metrics.examiner import Examiner, Inputs, Op, Run
 from generative.metrics.pictures import PictureSet, Renders, noisy, rendered
 
 CHUNK = 32  # pictures between two words on progress
@@ -41,9 +41,11 @@ class Viewer:
     def __init__(self, examiner: Examiner, run: Run, meter: Meter) -> None:
         self._examiner, self._run, self._meter = examiner, run, meter
 
-    def samples(self, ws: Tensor, message: str = "samples") -> Seen:
-        """The pictures that ws (N, L, w_dim) paint."""
-        return _joined([self._look(ops.look_at_ws, "ws", chunk, message) for chunk in ws.split(CHUNK)])
+    def samples(self, codes: Inputs, message: str = "samples") -> Seen:
+        """The pictures of N codes, as `ops.paint` takes them."""
+        N = len(next(iter(codes.values())))
+        parts = ({name: t[rows.start : rows.stop] for name, t in codes.items()} for rows in chunks(N))
+        return _joined([self._look(ops.look_at_samples, part, message) for part in parts])
 
     def pictures(self, found: PictureSet, message: str = "reference") -> Seen:
         cost = RENDER if isinstance(found, Renders) else 1
@@ -63,11 +65,11 @@ class Viewer:
         return _joined(clean), _joined(noised)
 
     def _see(self, pictures: Tensor, message: str, cost: int) -> Seen:
-        return self._look(ops.look_at_pictures, "pictures", pictures, message, cost)
+        return self._look(ops.look_at_pictures, {"pictures": pictures}, message, cost)
 
-    def _look(self, op: Op, name: str, chunk: Tensor, message: str, cost: int = 1) -> Seen:
-        found = self._run(op, {name: chunk})
-        self._meter(cost * len(chunk), message)
+    def _look(self, op: Op, inputs: Inputs, message: str, cost: int = 1) -> Seen:
+        found = self._run(op, inputs)
+        self._meter(cost * len(found["features"]), message)
         reader = self._examiner.reader
         return Seen(found["features"], reader.decode(found["readings"]) if reader is not None else {})
 

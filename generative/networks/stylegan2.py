@@ -8,7 +8,7 @@ Axis letters: N batch, I channels in, O channels out, H W pixels, k kernel.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,20 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generative.generator import Hook, Noise, StyleGenerator
+from generative.networks.limits import (
+    MAX_RESOLUTION,
+    MAX_WIDTH,
+    check_layers,
+    check_resolution,
+    check_widths,
+)
 from generative.networks.mapping import SQRT2, FullyConnected, MappingNetwork
 from generative.ops.modulated_conv2d import modulated_conv2d
 from generative.ops.upfirdn2d import fir_filter, upsample2d
-from generative.spaces import truncate
 
 Architecture = Literal["skip", "resnet", "orig"]
-Noise = Literal["const", "random", "none"]
-Hook = Callable[[str, Tensor], Tensor]  # layer name, its output (N, C, H, W) -> what the next layer sees
-
-
-def check_resolution(img_resolution: int) -> None:
-    """Raises ValueError unless it is a power of two and at least 4."""
-    if img_resolution < 4 or img_resolution & (img_resolution - 1):
-        raise ValueError(f"resolution must be a power of two and at least 4, got {img_resolution}")
 
 
 def resolutions(img_resolution: int) -> tuple[int, ...]:
@@ -65,6 +64,22 @@ class StyleGAN2Config:
         check_resolution(self.img_resolution)
         if self.channels is not None and tuple(r for r, _ in self.channels) != self.resolutions:
             raise ValueError(f"channels must be given for the resolutions {self.resolutions}")
+        check_widths(z_dim=self.z_dim, w_dim=self.w_dim, img_channels=self.img_channels)
+        check_widths(channel_max=self.channel_max, **{f"b{r}": c for r, c in self.channels or ()})
+        check_layers(self.mapping_layers)
+        possible = (
+            0 <= self.c_dim <= MAX_WIDTH
+            and self.img_resolution <= self.channel_base <= MAX_WIDTH * MAX_RESOLUTION
+            and len(self.resample_filter) == 4  # what the padding of the networks is made for
+            and all(0 <= tap <= 1000 for tap in self.resample_filter)
+            and any(self.resample_filter)
+            and 0 <= self.num_fp16_res <= 16
+            and 0 <= self.w_avg_beta <= 1
+            and 0 < self.mapping_lr_multiplier <= 1000
+            and (self.conv_clamp is None or 0 < self.conv_clamp <= 1e9)
+        )
+        if not possible:
+            raise ValueError("a size or factor in the configuration that no network has")
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -106,17 +121,6 @@ class SynthesisLayer(nn.Module):
             x = x + (noise * self.noise_strength).to(x.dtype)
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), 0.2) * (SQRT2 * gain)
         return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
-
-    def draw_noise(
-        self, kind: Noise, N: int, rng: torch.Generator | None, device: torch.device
-    ) -> Tensor | None:
-        """(N or 1, 1, resolution, resolution), or None for a layer without noise."""
-        if kind == "none" or not self.use_noise:
-            return None
-        if kind == "const":
-            return self.noise_const[None, None]
-        shape = (N, 1, self.resolution, self.resolution)
-        return torch.randn(shape, generator=rng, device=device, dtype=self.noise_const.dtype)
 
 
 class ToRGB(nn.Module):
@@ -267,12 +271,17 @@ class SynthesisNetwork(nn.Module):
         return hook(f"{b}.img", y if image is None else image + y)
 
 
-class Generator(nn.Module):
-    """z -> w -> styles -> picture. Pictures are (N, C, H, W), meant for [-1, 1] and not clamped."""
+class Generator(StyleGenerator):
+    """z -> w -> styles -> picture; see `generative.generator` for what each method promises.
+
+    A hook sees every layer (`b8.conv0`), block (`b8`) and running picture (`b8.img`).
+    """
+
+    family = "stylegan2"
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.config = config
+        self.config: StyleGAN2Config = config
         self.num_ws = config.num_ws
         self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
@@ -285,34 +294,30 @@ class Generator(nn.Module):
             config.w_avg_beta,
         )
         self.synthesis = SynthesisNetwork(config)
+        self.ws_index = self.synthesis.ws_index
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """Layer names, coarse to fine: the keys of `styles` and of `features`."""
-        return tuple(self.synthesis.ws_index)
+    def w_avg(self) -> Tensor:
+        return self.mapping.w_avg
+
+    @property
+    def noise_sizes(self) -> dict[str, int]:
+        return {name: len(noise) for name, noise in self._stored_noise().items()}
+
+    def _stored_noise(self) -> dict[str, Tensor]:
+        layers = {name: self.synthesis.layer(name) for name in self.layers}
+        return {n: m.noise_const for n, m in layers.items() if isinstance(m, SynthesisLayer) and m.use_noise}
 
     def map(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """z: (N, z_dim), c: (N, c_dim) one-hot for a conditional model -> w: (N, w_dim), not truncated."""
         return self.mapping(z, c)
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """W+ to S. ws: (N, num_ws, w_dim) -> (N, channels) by layer name."""
         if ws.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(f"ws must be (N, {self.num_ws}, {self.w_dim}), got {tuple(ws.shape)}")
         return self.synthesis.styles(ws)
 
-    def synthesize(
-        self,
-        ws: Tensor,
-        noise: Noise = "const",
-        noises: Mapping[str, Tensor] | None = None,
-        rng: torch.Generator | None = None,
-        *,
-        hook: Hook | None = None,
-        half: bool = False,
-    ) -> Tensor:
-        """ws: (N, num_ws, w_dim) -> pictures (N, C, H, W). The rest as in `synthesize_styles`."""
-        return self.synthesize_styles(self.styles(ws), noise, noises, rng, hook=hook, half=half)
+    def style_weights(self) -> dict[str, Tensor]:
+        return {name: self.synthesis.layer(name).affine.weight for name in self.layers}
 
     def synthesize_styles(
         self,
@@ -321,57 +326,19 @@ class Generator(nn.Module):
         noises: Mapping[str, Tensor] | None = None,
         rng: torch.Generator | None = None,
         *,
+        lod: float | None = None,
         hook: Hook | None = None,
-        half: bool = False,
     ) -> Tensor:
-        """Paint from S.
+        N = len(styles["b4.conv1"])
+        drawn = self.draw_noises(noise, noises, self._stored_noise(), N, rng)
+        return self.synthesis(styles, drawn, hook or _pass)
 
-        Args:
-            styles: (N, channels) for every layer name.
-            noise: the stored noise, fresh noise for each picture (drawn from `rng`), or none.
-            noises: (N or 1, 1, H, W) by layer name, for layers that shall have this noise in any case.
-            hook: called with every layer's, block's (`b8`) and running picture's (`b8.img`) name and value;
-                returns what the next layer sees.
-            half: run the `num_fp16_res` finest resolutions in float16, as the official code does on GPUs.
-
-        Returns:
-            (N, C, H, W), not clamped.
+    def synthesize_half(self, ws: Tensor, noise: Noise = "const") -> Tensor:
+        """As `synthesize`, with the `num_fp16_res` finest resolutions in float16, as the official code runs
+        them on GPUs.
         """
-        N, device = styles["b4.conv1"].shape[0], styles["b4.conv1"].device
-        drawn: dict[str, Tensor | None] = {}
-        for name in self.layers:
-            layer = self.synthesis.layer(name)
-            if noises is not None and name in noises:
-                drawn[name] = noises[name]
-            elif isinstance(layer, SynthesisLayer):
-                drawn[name] = layer.draw_noise(noise, N, rng, device)
-        return self.synthesis(styles, drawn, hook or _pass, half)
-
-    def features(self, ws: Tensor, layers: Collection[str], noise: Noise = "const") -> dict[str, Tensor]:
-        """The outputs, (N, C, H, W) by name, of layers, blocks (`b8`) and running pictures (`b8.img`)."""
-        seen: dict[str, Tensor] = {}
-
-        def keep(name: str, value: Tensor) -> Tensor:
-            if name in layers:
-                seen[name] = value
-            return value
-
-        self.synthesize(ws, noise, hook=keep)
-        if missing := set(layers) - set(seen):
-            raise ValueError(f"no such layers: {', '.join(sorted(missing))}")
-        return seen
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        psi: float = 1.0,
-        cutoff: int | None = None,
-        noise: Noise = "const",
-    ) -> Tensor:
-        """z: (N, z_dim) -> pictures (N, C, H, W), truncated by `psi` in the first `cutoff` layers."""
-        ws = self.map(z, c)[:, None].expand(-1, self.num_ws, -1)
-        return self.synthesize(truncate(ws, self.mapping.w_avg, psi, cutoff), noise)
+        drawn = self.draw_noises(noise, None, self._stored_noise(), len(ws), None)
+        return self.synthesis(self.styles(ws), drawn, _pass, half=True)
 
 
 def _pass(_name: str, value: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generative.networks.limits import check_resolution
 from generative.networks.mapping import SQRT2, FullyConnected, MappingNetwork
-from generative.networks.stylegan2 import Architecture, check_resolution, resolutions
+from generative.networks.stylegan2 import Architecture, resolutions
 from generative.ops.upfirdn2d import downsample2d, fir_filter, upfirdn2d
 
 

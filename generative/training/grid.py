@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from generative.generator import sample_z
 from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
 from generative.pixels import from_uint8, to_uint8
-from generative.spaces import broadcast, sample_z, truncate
+from generative.spaces import broadcast, truncate
 from generative.worlds.palettes import PART_COLORS
 
 ROWS, COLUMNS = 4, 8
@@ -21,14 +22,14 @@ ROWS, COLUMNS = 4, 8
 def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0, rows: int = ROWS) -> Tensor:
     """(3, rows * H, COLUMNS * W): pictures of the seeds from `seed` on."""
     device = next(generator.parameters()).device
-    z = sample_z(range(seed, seed + rows * COLUMNS), generator.z_dim).to(device)
+    z = sample_z(range(seed, seed + rows * COLUMNS), generator).to(device)
     return tile(generator(z, psi=psi).cpu(), COLUMNS)
 
 
 @torch.no_grad()
 def walk(generator: Generator, seeds: tuple[int, ...], steps: int, psi: float = 0.7) -> Tensor:
     """(3, rows * H, steps * W): a row from each seed to the next, straight through W."""
-    w = truncate(generator.map(sample_z(seeds, generator.z_dim)), generator.mapping.w_avg, psi)
+    w = truncate(generator.map(sample_z(seeds, generator)), generator.mapping.w_avg, psi)
     t = torch.linspace(0, 1, steps)[:, None]
     ws = torch.cat([a.lerp(b, t) for a, b in pairwise(w)])
     return tile(generator.synthesize(broadcast(ws, generator.num_ws)), steps)
@@ -37,7 +38,7 @@ def walk(generator: Generator, seeds: tuple[int, ...], steps: int, psi: float = 
 @torch.no_grad()
 def parts_grid(generator: Generator, network: PartsNetwork, psi: float = 1.0, seed: int = 0) -> Tensor:
     """(3, 2 * ROWS * H, COLUMNS * W): rows of samples, each above the row of their part maps in colours."""
-    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator.z_dim)
+    z = sample_z(range(seed, seed + ROWS * COLUMNS), generator)
     images = generator(z, psi=psi).clamp(-1, 1)
     colors = torch.tensor(list(PART_COLORS.values()), dtype=torch.uint8)
     maps = from_uint8(colors[network.label(images).long()])

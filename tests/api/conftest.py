@@ -77,6 +77,7 @@ def settings(tmp_path: Path, empty_database: bytes) -> Settings:
         (model / "card.json").write_text(json.dumps(CARD | {"name": name, "classes": classes}))
         (model / "directions" / "sefa.json").write_text(json.dumps(DIRECTIONS))
         (model / "samples.png").write_bytes(png())
+        (model / "weights.safetensors").write_bytes(b"weights of " + name.encode())
     return Settings(
         work_dir=tmp_path / "var",
         database_url=f"sqlite:///{tmp_path}/jobs.db",

@@ -75,6 +75,7 @@ MATRIX: dict[tuple[str, str], Absent | Nothing | Signed | Everybodys] = {
     ("GET", "/v1/models/{name}"): Absent(),
     ("GET", "/v1/models/{name}/directions"): Absent(),
     ("GET", "/v1/models/{name}/samples.png"): Absent(),
+    ("GET", "/v1/models/{name}/weights"): Absent(),
     ("GET", "/v1/webhooks"): Nothing(),
     ("POST", "/v1/webhooks"): Nothing({"json": {"url": "https://1.1.1.1/x"}}),
     ("GET", HOOK): Absent(),
@@ -139,6 +140,7 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
         job = guarded.post("/v1/jobs", json=generate(metadata={"secret": "plan"}), headers=key).json()["id"]
         worker.succeed(job, {"a.png": png()})
         blobs.write("t/theirs/m/samples.png", png(), media_type="image/png")
+        blobs.write("t/theirs/m/weights.safetensors", b"weights", media_type="application/octet-stream")
         card = CARD | {"name": "theirs", "sha256": "cd" * 32}
         store.put_model("theirs", ModelRow("theirs", "cd" * 32, "t/theirs/m/", card))
         deliveries = guarded.get(f"/v1/webhooks/{hook}/deliveries", headers=key).json()["data"]

@@ -48,6 +48,25 @@ def test_an_imported_model_is_listed_with_its_samples(
     assert client.get("/v1/models/mine/samples.png").content == png()
 
 
+def test_weights_can_be_taken_away_whole_or_in_parts(
+    client: TestClient, store: JobStore, blobs: DirectoryBlobStore
+) -> None:
+    reply = client.get("/v1/models/faces/weights")
+    assert (reply.status_code, reply.content) == (200, b"weights of faces")
+    assert reply.headers["content-disposition"] == 'attachment; filename="faces.safetensors"'
+    assert client.get(reply.url, headers={"Range": "bytes=8-9"}).content == b"of"
+    assert client.get(reply.url, headers={"If-None-Match": reply.headers["etag"]}).status_code == 304
+
+    prefix, sha256 = "t/default/m/mine/abc/", "cd" * 32
+    store.put_model("default", ModelRow("mine", sha256, prefix, CARD | {"name": "mine", "sha256": sha256}))
+    assert client.get("/v1/models/mine/weights").status_code == 410
+    blobs.write(prefix + "weights.safetensors", b"mine", media_type="application/octet-stream")
+    reply = client.get("/v1/models/mine/weights")
+    assert (reply.content, reply.headers["etag"]) == (b"mine", f'"{sha256}"')
+    assert client.get(reply.url, headers={"If-None-Match": "*"}).status_code == 304
+    assert client.get("/v1/models/nobody/weights").status_code == 404
+
+
 def test_an_upload_is_quarantined_and_an_import_is_queued(
     client: TestClient, store: JobStore, blobs: DirectoryBlobStore, queue: MemoryJobQueue
 ) -> None:

@@ -50,6 +50,17 @@ def test_generate_submits_follows_and_downloads(ganserve, service, tmp_path):
     assert (tmp_path / "pictures" / "0.png").read_bytes() == PICTURE
 
 
+def test_what_was_not_said_is_left_to_the_service(ganserve, service):
+    service.replies = [queued(), queued()]
+
+    assert ganserve("generate", "--class", "7", "--lod", "1.5", "--no-wait").exit_code == 0
+    assert ganserve("generate", "--class", "7up bottle", "--no-wait").exit_code == 0
+
+    said = [json.loads(request.content)["input"] for request in service.requests]
+    assert said[0] == {"source": {"seeds": "0"}, "noise": "const", "class": 7, "lod": 1.5}
+    assert said[1]["class"] == "7up bottle"
+
+
 def test_a_job_can_name_whom_to_tell(ganserve, service):
     service.replies = [queued()]
 

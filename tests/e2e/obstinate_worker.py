@@ -10,19 +10,19 @@ from typing import Any
 from kombu.transport.redis import Channel
 from torch import Tensor
 
-from generative.networks.stylegan2 import Generator
+from generative.generator import Generator
 from jobs.settings import settings
 from workers.app import app as app  # the real one
 from workers.work import painting
 
 FOLDER = settings().work_dir
-paint, ask = painting.paint_const, Channel._brpop_start
+paint, ask = painting.Paint.__call__, Channel._brpop_start
 
 
-def hesitant_paint(generator: Generator, inputs: painting.Inputs) -> Tensor:
+def hesitant_paint(op: painting.Paint, generator: Generator, inputs: painting.Inputs) -> Tensor:
     while (FOLDER / "engine.blocked").exists():
         time.sleep(0.05)
-    return paint(generator, inputs)
+    return paint(op, generator, inputs)
 
 
 def hesitant_ask(self: Channel, timeout: Any = None) -> None:
@@ -32,5 +32,5 @@ def hesitant_ask(self: Channel, timeout: Any = None) -> None:
         ask(self, timeout)
 
 
-painting.paint_const = hesitant_paint
+painting.Paint.__call__ = hesitant_paint  # type: ignore[method-assign]
 Channel._brpop_start = hesitant_ask

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from generative.generator import sample_z
 from generative.metrics.judging import blur, noise
 from generative.networks.parts_network import WEIGHTS, PartsNetwork, overlap
-from generative.spaces import sample_z
 from generative.store import load_model
 from generative.worlds.portraits import PARTS, Rendered, render, replace, sample
 
@@ -68,7 +68,7 @@ def test_hats_of_any_colour_are_found_and_bare_heads_have_none(network: PartsNet
 def test_samples_of_the_generator_have_faces_where_faces_are(network: PartsNetwork) -> None:
     generator, _ = load_model(SHIPPED)
     with torch.no_grad():
-        images = generator(sample_z(range(64), generator.z_dim), psi=0.7).clamp(-1, 1)
+        images = generator(sample_z(range(64), generator), psi=0.7).clamp(-1, 1)
     size = images.shape[-1]
     labels = network.label(images)
     for part, low, high in (

@@ -1,13 +1,13 @@
-import numpy as np
 import pytest
 import torch
 
-from generative.spaces import broadcast, lerp, mix_styles, sample_z, slerp, truncate
+from generative.spaces import broadcast, lerp, mix_styles, slerp, truncate
 
 
-def test_seeds_mean_what_they_mean_in_the_official_scripts():
-    expected = np.random.RandomState(7).randn(1, 5).astype(np.float32)
-    np.testing.assert_array_equal(sample_z([3, 7], 5)[1:].numpy(), expected)
+def test_a_mean_for_each_layer_is_what_that_layer_is_pulled_to():
+    w_avg, ws = torch.tensor([[1.0], [2.0], [3.0]]), torch.full((1, 3, 1), 5.0)
+    assert truncate(ws, w_avg, 0.5, cutoff=2).flatten().tolist() == [3, 3.5, 5]
+    assert torch.equal(truncate(ws, w_avg, 0), w_avg[None])
 
 
 def test_truncation_pulls_towards_the_mean_and_beyond_it_exaggerates():

@@ -75,7 +75,7 @@ def test_statistics_and_directions_lie_beside_the_weights(tmp_path, generator):
 
 def test_the_weights_file_alone_can_be_imported(tmp_path, generator):
     save_model(tmp_path, generator, About(name="tiny"), half=True)
-    assert import_checkpoint(tmp_path / "weights.safetensors").config == CONFIG
+    assert import_checkpoint(tmp_path / "weights.safetensors").generator.config == CONFIG
 
 
 def test_weights_that_are_not_those_of_the_card_are_refused(tmp_path, generator):

@@ -266,6 +266,64 @@ def test_evaluation_of_classes_takes_one_that_the_model_has_or_all(of_the_world)
         check(request("evaluate", **{"class": 0}), of_the_world)
 
 
+def test_a_class_can_be_given_by_its_name(card):
+    named = card.model_copy(update={"classes": 3, "class_names": ("tench", "goldfish", "great white shark")})
+
+    assert named.class_number("goldfish", "input.class") == 1
+    check(request(**{"class": "tench"}), named)
+    with pytest.raises(BadRequest, match=r"no class 'goldfisch'\. Did you mean 'goldfish'\?"):
+        check(request(**{"class": "goldfisch"}), named)
+    with pytest.raises(BadRequest, match="Give an index, 0 to 2"):
+        check(request(**{"class": "zebra"}), named)
+    with pytest.raises(UnsupportedByModel):
+        check(request(**{"class": "tench"}), card)
+
+
+def test_truncation_is_refused_where_a_family_has_none(card):
+    plain = card.model_copy(update={"truncation": "none", "w_dim": 0, "num_ws": 0, "spaces": ("z",)})
+
+    check(request(), plain)
+    check(request(psi=1.0), plain)
+    for given in ({"psi": 0.5}, {"cutoff": 0}):
+        with pytest.raises(UnsupportedByModel):
+            check(request(**given), plain)
+
+
+def test_a_scaled_z_is_never_scaled_up(card):
+    scaled = card.model_copy(update={"truncation": "z"})
+
+    check(request(psi=0.02), scaled)
+    for psi in (-0.1, 1.1):
+        with pytest.raises(BadRequest):
+            check(request(psi=psi), scaled)
+
+
+def test_levels_of_detail_are_those_that_the_model_has(card):
+    grown = card.model_copy(update={"max_lod": 3})
+
+    check(request(lod=2.5), grown)
+    with pytest.raises(BadRequest, match="levels 0 to 3"):
+        check(request(lod=3.5), grown)
+    with pytest.raises(UnsupportedByModel):
+        check(request(lod=1.0), card)
+    check(request(lod=0.0), card)
+
+
+def test_what_goes_through_w_is_refused_where_there_is_none(of_the_world):
+    flat = of_the_world.model_copy(update={"w_dim": 0, "num_ws": 0, "spaces": ("z",), "truncation": "z"})
+
+    check(request("evaluate", metrics=["fid", "factors"]), flat)
+    check(request("evaluate", metrics=["ppl"], path={"space": "z"}), flat)
+    for kind, given in (
+        ("generate", {"mixing": {"rows": [1], "columns": [2], "layers": "0"}}),
+        ("evaluate", {"metrics": ["identity"]}),
+        ("evaluate", {"metrics": ["ppl"], "path": {"space": "w"}}),
+        ("invert", {"images": ["img_" + "0" * 64]}),
+    ):
+        with pytest.raises(UnsupportedByModel):
+            check(request(kind, **given), flat)
+
+
 def test_latents_that_cannot_be_written_are_not_asked_for(card):
     with pytest.raises(UnsupportedByModel):
         check(request(output={"latents": "s"}), card)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from generative.editing.direction import Direction, apply
+from generative.generator import sample_z
 from generative.pixels import to_uint8
-from generative.spaces import Space, broadcast, sample_z
+from generative.spaces import Space, broadcast
 from jobs.schemas import Status
 from tests.workers.given import TENANT, pixels_of, ramp
 from workers.encode import GRID_GAP
@@ -51,7 +52,7 @@ def move(name: str = "sefa_0", strength: float = 2.0, **more) -> dict:
 def truncated(model, seeds, psi=0.7) -> torch.Tensor:
     network = model.generator
     with torch.no_grad():
-        ws = broadcast(network.map(sample_z(seeds, network.z_dim)), network.num_ws)
+        ws = broadcast(network.map(sample_z(seeds, network)), network.num_ws)
     return network.mapping.w_avg.lerp(ws, psi)
 
 
@@ -123,7 +124,7 @@ def test_operations_act_in_order_over_the_spaces(run, read, model, with_directio
 
     network = model.generator
     with torch.no_grad():
-        ws = broadcast(network.map(apply(sample_z([4], 16), in_z, 0.5)), network.num_ws)
+        ws = broadcast(network.map(apply(sample_z([4], network), in_z, 0.5)), network.num_ws)
         ws = apply(network.mapping.w_avg.lerp(ws, 0.7), model.directions["sefa_0"], 1.0)
         styles = network.styles(ws)
         rows = apply(torch.cat(list(styles.values()), dim=1), in_s, 1.0)

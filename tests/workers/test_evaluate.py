@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from generative.generator import sample_z
 from generative.metrics.evaluation import Plan, evaluate
 from generative.metrics.examiner import plain_run
 from generative.metrics.pictures import Renders
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.pixels import to_uint8
-from generative.spaces import sample_z
 from generative.worlds.portraits import FACTORS
 from jobs.schemas import Status
 from tests.workers.conftest import SIDE
@@ -82,7 +82,7 @@ def test_the_same_request_gives_the_same_numbers_and_files(run):
 
 def test_the_sheet_begins_with_the_picture_of_the_seed(run, read, examiner):
     sheet = pixels_of(read(run(metrics=["fid"], seed=9), "nearest.png"))
-    own = to_uint8(examiner.generator(sample_z([9], 16))).numpy()[0]
+    own = to_uint8(examiner.generator(sample_z([9], examiner.generator))).numpy()[0]
     assert np.abs(sheet[:SIDE, :SIDE].astype(int) - own).max() <= 1
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
+from generative.generator import sample_z
 from generative.inversion.projector import Projector, ProjectorOptions
 from generative.pixels import to_uint8
 from generative.program import run as plain_loop
-from generative.spaces import sample_z
 from jobs.schemas import Status
 from tests.workers.given import TENANT, pixels_of, ramp
 from workers.images import to_tensor
@@ -50,7 +50,7 @@ def portrait(context) -> np.ndarray:
     """A picture (16, 16, 3) of the model's own."""
     network = context.models.get(TENANT, "tiny").generator
     with torch.no_grad():
-        return to_uint8(network(sample_z([3], network.z_dim), psi=0.7))[0].numpy()
+        return to_uint8(network(sample_z([3], network), psi=0.7))[0].numpy()
 
 
 @pytest.mark.parametrize("space", ["w", "w+"])

@@ -14,7 +14,7 @@ def test_a_preloaded_model_is_the_one_that_jobs_get(context):
 
     assert context.models.get(DEFAULT_TENANT, "tiny") is loaded
     tried = {op for op, _ in context.engine._blocks._sizes[loaded.generator]}
-    assert tried == {painting.map_z, painting.paint_const, painting.paint_noises}
+    assert tried == {painting.map_z, painting.Paint("const"), painting.Paint()}
 
 
 def test_a_name_that_no_model_has_is_an_error(context):

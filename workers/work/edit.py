@@ -27,7 +27,16 @@ from workers.work.gallery import Gallery, put_png, sized
 from workers.work.invert import put_found
 from workers.work.latent_output import put_latents
 from workers.work.projection import Inverted, project, read_images
-from workers.work.sources import NoiseSource, Truncation, paint, paintable, resolve, to_ws
+from workers.work.sources import (
+    NoiseSource,
+    paint,
+    paintable,
+    resolve,
+    to_ws,
+    truncation_of,
+    truncation_words,
+    with_w,
+)
 
 INVERSION_SHARE = 0.9  # of the progress, where pictures are inverted first
 
@@ -85,17 +94,17 @@ def _invert(job: Job, model: LoadedModel) -> Inverted:
 def _apply_all(
     job: Job, model: LoadedModel, latents: Latents, operations: Sequence[DirectionOperation]
 ) -> dict[str, Tensor]:
-    """What the edited pictures are painted from: `ws` or `styles`."""
+    """The codes of the edited pictures, as `painting.Paint` takes them."""
     for operation in operations:
         direction = _direction(model, operation)
-        layers = layers_of(operation.layers, model.generator.num_ws) if operation.layers else None
+        layers = layers_of(operation.layers, with_w(model.generator).num_ws) if operation.layers else None
         moved = _bring(job, model, latents, direction.space)
         try:
             rows = _move(moved.rows, direction, operation.strength, layers)
         except ValueError as error:
             raise UnsupportedByModel(str(error)) from error
         latents = replace(moved, rows=rows)
-    return paintable(job, model, latents, _truncation(job))
+    return paintable(job, model, latents, truncation_of(job, model))
 
 
 def _bring(job: Job, model: LoadedModel, latents: Latents, space: Space) -> Latents:
@@ -106,7 +115,7 @@ def _bring(job: Job, model: LoadedModel, latents: Latents, space: Space) -> Late
         return latents
     if space is Space.Z:
         raise UnsupportedByModel(f"a direction in z cannot move latents that are in {latents.space}")
-    ws = to_ws(job, model, latents, _truncation(job))
+    ws = to_ws(job, model, latents, truncation_of(job, model))
     rows = job.forward(model, painting.style_rows, {"ws": ws}) if space is Space.S else ws
     return replace(latents, space=space, rows=rows)
 
@@ -123,29 +132,29 @@ def _put(
     job: Job, model: LoadedModel, before: Latents, edited: Sequence[dict[str, Tensor]], found: Inverted | None
 ) -> None:
     """Paint picture by picture, before and after; put out the edits, a strip of each, and the grid."""
-    K = len(edited)
-    form = "styles" if "styles" in edited[0] else "ws"
-    after = torch.stack([inputs[form] for inputs in edited], dim=1)  # (N, K, ...)
-    _put_latents(job, model, form, after.flatten(0, 1))
-    start = paintable(
-        job,
-        model,
-        _bring(job, model, before, Space.S if form == "styles" else Space.W_PLUS),
-        _truncation(job),
-    )
-    rows = torch.cat([start[form][:, None], after], dim=1).flatten(0, 1)  # (N (K + 1), ...)
+    K, space = len(edited), _space_of(edited[0])
+    after = {name: torch.stack([code[name] for code in edited], dim=1) for name in edited[0]}  # (N, K, ...)
+    _put_latents(job, model, {name: t.flatten(0, 1) for name, t in after.items()})
+    start = paintable(job, model, _bring(job, model, before, space), truncation_of(job, model))
+    rows = {n: torch.cat([start[n][:, None], t], dim=1).flatten(0, 1) for n, t in after.items()}
     noise = NoiseSource(found={name: t.repeat_interleave(K + 1, dim=0) for name, t in before.noises.items()})
     wall = _Wall(job, model, before, found, K)
-    for at, pixels in enumerate(
-        paint(job, model, {form: rows}, noise, begin=INVERSION_SHARE if found else 0)
-    ):
+    for at, pixels in enumerate(paint(job, model, rows, noise, begin=INVERSION_SHARE if found else 0)):
         wall.hang(*divmod(at, K + 1), pixels)
     wall.close()
 
 
-def _put_latents(job: Job, model: LoadedModel, form: str, rows: Tensor) -> None:
-    latents = known_by_hash(Space.S if form == "styles" else Space.W_PLUS, rows)
-    put_latents(job, model, {form: rows}, latents, _about(job, model))
+_CODES = {"styles": Space.S, "ws": Space.W_PLUS, "z": Space.Z}
+
+
+def _space_of(code: dict[str, Tensor]) -> Space:
+    return next(space for name, space in _CODES.items() if name in code)
+
+
+def _put_latents(job: Job, model: LoadedModel, codes: dict[str, Tensor]) -> None:
+    """codes: (N K, ...) each."""
+    name = next(name for name in _CODES if name in codes)
+    put_latents(job, model, codes, known_by_hash(_CODES[name], codes[name]), _about(job, model))
 
 
 class _Wall:
@@ -188,10 +197,6 @@ class _Wall:
 
 def _about(job: Job, model: LoadedModel, **picture: Any) -> dict[str, Any]:
     wanted = job.request.input
-    shared = wanted.model_dump(mode="json", include={"operations", "sweep", "psi", "cutoff", "class_index"})
+    words = {"operations", "sweep", "class_index", *truncation_words(model)}
+    shared = wanted.model_dump(mode="json", include=words)
     return provenance(job.kind, model.name, model.sha256, shared, **picture)
-
-
-def _truncation(job: Job) -> Truncation:
-    wanted = job.request.input
-    return Truncation(wanted.psi, wanted.cutoff, wanted.class_index)

@@ -37,6 +37,7 @@ from workers.latents import layers_of
 from workers.models import LoadedModel
 from workers.provenance import provenance
 from workers.work.gallery import put_png
+from workers.work.sources import class_number, with_w
 
 Job = RunningJob[EvaluateRequest]
 SHARE = 0.98  # of the progress; the rest is output
@@ -63,7 +64,7 @@ def _plan(wanted: EvaluateInput, model: LoadedModel) -> Plan:
         count=wanted.count,
         seed=wanted.seed,
         psi=wanted.psi,
-        class_index=wanted.class_index,
+        class_index=class_number(model.card, wanted.class_index),
         path_space=wanted.path.space,
         path_sampling=wanted.path.sampling,
         edits=tuple(_edit(step, model) for step in wanted.edits),
@@ -73,7 +74,7 @@ def _plan(wanted: EvaluateInput, model: LoadedModel) -> Plan:
 def _edit(step: EditStep, model: LoadedModel) -> Edit:
     if step.name not in model.directions:
         raise UnknownDirection(f"The model {model.name!r} has no direction {step.name!r}.")
-    layers = layers_of(step.layers, model.generator.num_ws) if step.layers else None
+    layers = layers_of(step.layers, with_w(model.generator).num_ws) if step.layers else None
     return Edit(model.directions[step.name], step.strength, layers)
 
 

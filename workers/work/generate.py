@@ -12,6 +12,7 @@ from jobs.errors import BadRequest, UnsupportedByModel
 from jobs.schemas import GenerateRequest, Interpolate, Mixing
 from workers import encode
 from workers.encode import Collage
+from workers.images import Pixels
 from workers.job import Result, RunningJob
 from workers.latents import Latents, known_by_hash, layers_of
 from workers.models import LoadedModel
@@ -21,13 +22,14 @@ from workers.work.latent_output import put_latents
 from workers.work.sources import (
     Identity,
     NoiseSource,
-    Truncation,
     from_seeds,
     identities,
     paint,
     paintable,
     resolve,
     to_ws,
+    truncation_of,
+    truncation_words,
 )
 
 Job = RunningJob[GenerateRequest]
@@ -45,12 +47,12 @@ def generate(job: Job) -> Result:
 
 
 def _pictures(job: Job, model: LoadedModel, latents: Latents) -> Result:
-    inputs = paintable(job, model, latents, _truncation(job))
+    inputs = paintable(job, model, latents, truncation_of(job, model))
     put_latents(job, model, inputs, latents, _about(job, model))
     gallery = Gallery(job, "image")
     collage: Collage | None = None
     who = identities(latents.origins)
-    for index, pixels in enumerate(paint(job, model, inputs, _noise(job, who, latents.noises))):
+    for index, pixels in enumerate(_paint(job, model, inputs, _noise(job, who, latents.noises))):
         gallery.hang(pixels, _about(job, model, **latents.origins[index], **_repeat(job, who[index])))
         if job.request.output.grid:
             tile = sized(pixels, job.request.output)
@@ -66,8 +68,8 @@ def _mixing(job: Job, model: LoadedModel, mixing: Mixing) -> Result:
     """Every pair, row by row. The grid also shows the row sources at its left, the column sources on top."""
     R, C = len(mixing.rows), len(mixing.columns)
     sources = from_seeds((*mixing.rows, *mixing.columns), model.generator)
-    ws = to_ws(job, model, sources, _truncation(job))
-    mixed = mix_styles(ws[:R], ws[R:], layers_of(mixing.layers, model.generator.num_ws)).flatten(0, 1)
+    ws = to_ws(job, model, sources, truncation_of(job, model))
+    mixed = mix_styles(ws[:R], ws[R:], layers_of(mixing.layers, ws.shape[1])).flatten(0, 1)
     put_latents(job, model, {"ws": mixed}, known_by_hash(Space.W_PLUS, mixed), _about(job, model))
     cells = [(r + 1) * (C + 1) for r in range(R)] + [c + 1 for c in range(C)]
     cells += [(r + 1) * (C + 1) + c + 1 for r in range(R) for c in range(C)]
@@ -75,7 +77,7 @@ def _mixing(job: Job, model: LoadedModel, mixing: Mixing) -> Result:
     collage: Collage | None = None
     origins = [*sources.origins, *({"mixing": pair} for pair in _pairs(mixing))]
     who = identities(origins)
-    painted = paint(job, model, {"ws": torch.cat([ws, mixed])}, _noise(job, who))
+    painted = _paint(job, model, {"ws": torch.cat([ws, mixed])}, _noise(job, who))
     for index, (cell, pixels) in enumerate(zip(cells, painted, strict=True)):
         tile = sized(pixels, job.request.output)
         collage = collage or Collage(R + 1, C + 1, *tile.shape[:2])
@@ -96,13 +98,13 @@ def _pairs(mixing: Mixing) -> Iterator[dict[str, Any]]:
 
 def _film(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -> Result:
     frames = _frames(job, model, latents, wanted)
-    inputs = paintable(job, model, frames, _truncation(job))
+    inputs = paintable(job, model, frames, truncation_of(job, model))
     about = _about(job, model, sources=latents.origins, fps=encode.FPS, **wanted.model_dump(mode="json"))
     put_latents(job, model, inputs, frames, about)
     output = job.request.output
     film = encode.film(output.film, to_text(about), output.quality)
     one = identities(latents.origins[:1])  # noise that differed from frame to frame would flicker
-    for pixels in paint(job, model, inputs, _noise(job, one * len(frames))):
+    for pixels in _paint(job, model, inputs, _noise(job, one * len(frames))):
         film.add(sized(pixels, output))
     job.outbox.put(
         f"interpolation.{output.film}", film.finish, role="film", media_type=encode.MEDIA_TYPES[output.film],
@@ -112,7 +114,7 @@ def _film(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -
 
 
 def _frames(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -> Latents:
-    """One latent for each frame: in Z for slerp; else in W+, or in S for latents that come in S."""
+    """One latent for each frame: in Z for slerp and without a W; else in W+, or in S as they came."""
     if len(latents) < 2:
         raise BadRequest("an interpolation needs at least two latents")
     if wanted.mode == "slerp":
@@ -121,9 +123,10 @@ def _frames(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate)
                 f"slerp moves in Z, and these latents are in {latents.space}: take linear"
             )
         return known_by_hash(Space.Z, along(latents.rows, wanted.frames, wanted.loop, slerp))
-    space = Space.S if latents.space is Space.S else Space.W_PLUS
-    keys = latents.rows if space is Space.S else to_ws(job, model, latents, _truncation(job))
-    return known_by_hash(space, along(keys, wanted.frames, wanted.loop, lerp))
+    if latents.space is Space.S or Space.W_PLUS not in model.generator.spaces:
+        return known_by_hash(latents.space, along(latents.rows, wanted.frames, wanted.loop, lerp))
+    ws = to_ws(job, model, latents, truncation_of(job, model))
+    return known_by_hash(Space.W_PLUS, along(ws, wanted.frames, wanted.loop, lerp))
 
 
 def along(keys: Tensor, frames: int, loop: bool, between: Between) -> Tensor:
@@ -139,9 +142,10 @@ def along(keys: Tensor, frames: int, loop: bool, between: Between) -> Tensor:
     return torch.cat([between(stops[k], stops[k + 1], (t - k)[way == k]) for k in range(ways)])
 
 
-def _truncation(job: Job) -> Truncation:
-    wanted = job.request.input
-    return Truncation(wanted.psi, wanted.cutoff, wanted.class_index)
+def _paint(
+    job: Job, model: LoadedModel, codes: Mapping[str, Tensor], noise: NoiseSource
+) -> Iterator[Pixels]:
+    return paint(job, model, codes, noise, lod=job.request.input.lod)
 
 
 def _noise(job: Job, who: Sequence[Identity], found: Mapping[str, Tensor] | None = None) -> NoiseSource:
@@ -156,6 +160,6 @@ def _repeat(job: Job, who: Identity) -> dict[str, int]:
 
 def _about(job: Job, model: LoadedModel, **picture: Any) -> dict[str, Any]:
     shared = job.request.input.model_dump(
-        mode="json", include={"psi", "cutoff", "class_index", "noise", "noise_seed"}
+        mode="json", include={*truncation_words(model), "class_index", "noise", "noise_seed", "lod"}
     )
     return provenance(job.kind, model.name, model.sha256, shared, **picture)

@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from generative.networks.stylegan2 import Generator
+from generative.generator import Generator
 from generative.store import load_model
 from jobs.blobs import fetch, model_prefix
 from jobs.catalog import read_folder
@@ -17,7 +17,7 @@ from workers.images import to_pixels
 from workers.job import Result, RunningJob
 from workers.provenance import provenance, to_text
 from workers.work import painting
-from workers.work.sources import Truncation, from_seeds, to_ws
+from workers.work.sources import Truncation, from_seeds, paintable
 
 SAMPLES = 16
 
@@ -53,9 +53,9 @@ def _samples(job: RunningJob[ImportRequest], folder: Path) -> bytes:
     generator, card = load_model(folder)
     model = _Fresh(generator.to(job.context.engine.device))
     truncation = Truncation(0.7, class_index=0 if card.classes else None)
-    ws = to_ws(job, model, from_seeds(range(SAMPLES), generator), truncation)
+    inputs = paintable(job, model, from_seeds(range(SAMPLES), generator), truncation)
     collage: Collage | None = None
-    for index, pixels in enumerate(to_pixels(job.forward(model, painting.paint_const, {"ws": ws}))):
+    for index, pixels in enumerate(to_pixels(job.forward(model, painting.Paint("const"), inputs))):
         collage = collage or Collage.squarish(SAMPLES, *pixels.shape[:2])
         collage.place(index, pixels)
     assert collage is not None

@@ -8,11 +8,12 @@ L is num_ws. Pictures leave as uint8 (N, H, W, C).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from generative.networks.stylegan2 import Generator, Noise
+from generative.generator import Generator, Noise, StyleGenerator
 from generative.pixels import to_uint8
 from generative.spaces import broadcast
 
@@ -21,42 +22,38 @@ NOISE = "noise:"  # prefix of the names of noise inputs; the layer's name follow
 Inputs = Mapping[str, Tensor]
 
 
-def map_z(generator: Generator, inputs: Inputs) -> Tensor:
+def map_z(generator: StyleGenerator, inputs: Inputs) -> Tensor:
     """z (N, z_dim), psi (N, L), for a conditional model c (N, c_dim) -> truncated ws (N, L, w_dim)."""
     w = generator.map(inputs["z"], inputs.get("c"))
-    return generator.mapping.w_avg.lerp(broadcast(w, generator.num_ws), inputs["psi"][:, :, None])
+    return generator.w_avg.lerp(broadcast(w, generator.num_ws), inputs["psi"][:, :, None])
 
 
-def paint_const(generator: Generator, inputs: Inputs) -> Tensor:
-    """ws (N, L, w_dim) or styles (N, S) -> pictures with the stored noise."""
-    return _paint(generator, inputs, "const")
+@dataclass(frozen=True)
+class Paint:
+    """Codes -> pictures. A code is ws (N, L, w_dim) or styles (N, S), with `noise:<layer>` (N, 1, H, W) for
+    the layers whose noise is given; or, for families without W, z (N, z_dim), psi (N,) and perhaps c.
+    """
+
+    noise: Noise = "none"  # of the layers whose noise is not given
+    lod: float | None = None
+
+    def __call__(self, generator: Generator, inputs: Inputs) -> Tensor:
+        if isinstance(generator, StyleGenerator):
+            images = self._from_styles(generator, inputs)
+        else:
+            images = generator(inputs["z"], inputs.get("c"), inputs["psi"], lod=self.lod)
+        return to_uint8(images, generator.pixel_gain)
+
+    def _from_styles(self, generator: StyleGenerator, inputs: Inputs) -> Tensor:
+        noises = {name.removeprefix(NOISE): t for name, t in inputs.items() if name.startswith(NOISE)}
+        if "styles" in inputs:
+            widths = generator.style_widths()
+            styles = dict(zip(widths, inputs["styles"].split(list(widths.values()), dim=1), strict=True))
+        else:
+            styles = generator.styles(inputs["ws"])
+        return generator.synthesize_styles(styles, self.noise, noises or None, lod=self.lod)
 
 
-def paint_plain(generator: Generator, inputs: Inputs) -> Tensor:
-    """ws (N, L, w_dim) or styles (N, S) -> pictures without noise."""
-    return _paint(generator, inputs, "none")
-
-
-def paint_noises(generator: Generator, inputs: Inputs) -> Tensor:
-    """ws or styles, and `noise:<layer>` (N, 1, H, W) for every layer that takes noise -> pictures."""
-    return _paint(generator, inputs, "none")
-
-
-def style_rows(generator: Generator, inputs: Inputs) -> Tensor:
+def style_rows(generator: StyleGenerator, inputs: Inputs) -> Tensor:
     """ws (N, L, w_dim) -> (N, S): the styles of all layers, coarse to fine, one after the other."""
     return torch.cat(list(generator.styles(inputs["ws"]).values()), dim=1)
-
-
-def style_widths(generator: Generator) -> dict[str, int]:
-    """Channels of each layer's styles, in the order of `style_rows`; their sum is S."""
-    return {name: generator.synthesis.layer(name).affine.weight.shape[0] for name in generator.layers}
-
-
-def _paint(generator: Generator, inputs: Inputs, noise: Noise) -> Tensor:
-    noises = {name.removeprefix(NOISE): t for name, t in inputs.items() if name.startswith(NOISE)}
-    if "styles" in inputs:
-        widths = style_widths(generator)
-        styles = dict(zip(widths, inputs["styles"].split(list(widths.values()), dim=1), strict=True))
-    else:
-        styles = generator.styles(inputs["ws"])
-    return to_uint8(generator.synthesize_styles(styles, noise, noises or None))

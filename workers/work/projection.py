@@ -24,6 +24,7 @@ from workers.job import RunningJob
 from workers.latents import Latents
 from workers.models import LoadedModel
 from workers.work import painting
+from workers.work.sources import with_w
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,7 @@ def project(
         index, error = next(iter(course.failures.items()))
         raise JobFailed(f"picture {index}: {error}", code="diverged")
     inputs = program.painting(course.params)
-    return _inverted(
-        originals, to_pixels(job.forward(model, painting.paint_noises, inputs)), course, inputs, how
-    )
+    return _inverted(originals, to_pixels(job.forward(model, painting.Paint(), inputs)), course, inputs, how)
 
 
 def _program(model: LoadedModel, how: Inversion) -> Projector:
@@ -93,7 +92,7 @@ def _program(model: LoadedModel, how: Inversion) -> Projector:
         raise UnsupportedByModel(
             "this model has no perceptual network: set losses.perceptual to 0, without stop"
         )
-    return Projector(model.generator, model.perceptual, model.w_mean, model.w_std, how.space)
+    return Projector(with_w(model.generator), model.perceptual, model.w_mean, model.w_std, how.space)
 
 
 def _options(how: Inversion) -> ProjectorOptions:

@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generative.networks.stylegan2 import Generator, SynthesisLayer
-from generative.spaces import Space, broadcast, sample_z
+from generative.cards import Card
+from generative.generator import Generator, StyleGenerator, sample_z
+from generative.spaces import Space, broadcast
 from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
 from jobs.schemas import ArtifactRef, Source
 from workers.blocks import Answer, Op
 from workers.images import Pixels, to_pixels
 from workers.job import RunningJob
 from workers.latents import Latents, check, from_file, known_by_hash, parse
+from workers.models import LoadedModel
 from workers.provenance import to_text
 from workers.work import painting
 
@@ -59,7 +61,7 @@ def resolve(job: RunningJob, model: Painter, source: Source) -> Latents:
 
 
 def from_seeds(seeds: Sequence[int], generator: Generator) -> Latents:
-    return Latents(Space.Z, sample_z(seeds, generator.z_dim), tuple({"seed": seed} for seed in seeds))
+    return Latents(Space.Z, sample_z(seeds, generator), tuple({"seed": seed} for seed in seeds))
 
 
 def _read_artifact(job: RunningJob, ref: ArtifactRef) -> bytes:
@@ -77,19 +79,55 @@ def _read_artifact(job: RunningJob, ref: ArtifactRef) -> bytes:
 
 def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> Tensor:
     """Latents in Z, W or W+ -> (N, L, w_dim). Truncation acts on those from Z only."""
+    generator = with_w(model.generator)
     if latents.space is Space.W_PLUS:
         return latents.rows
     if latents.space is Space.W:
-        return broadcast(latents.rows, model.generator.num_ws)
+        return broadcast(latents.rows, generator.num_ws)
     if latents.space is Space.S:
         raise UnsupportedByModel("latents in S cannot be brought back to W+")
     ws: Tensor = job.forward(model, painting.map_z, mapping_inputs(model, latents, truncation))
     return ws
 
 
+class Truncated(Protocol):
+    """The inputs of the kinds that begin in Z."""
+
+    psi: float
+    cutoff: int | None
+    class_index: int | str | None
+
+
+def truncation_of(job: RunningJob[Any], model: LoadedModel) -> Truncation:
+    """What the job's request asks for. Raises UnsupportedByModel for a class that the model lacks."""
+    wanted: Truncated = job.request.input
+    return Truncation(wanted.psi, wanted.cutoff, class_number(model.card, wanted.class_index))
+
+
+def truncation_words(model: LoadedModel) -> set[str]:
+    """The fields of a request by which this family truncates."""
+    return {"w": {"psi", "cutoff"}, "z": {"psi"}, "none": set()}[model.card.truncation]
+
+
+def class_number(card: Card, wanted: int | str | None) -> int | None:
+    """The index of a class that was named. Raises UnsupportedByModel."""
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted not in card.class_names:
+        raise UnsupportedByModel(f"the model {card.name!r} has no class {wanted!r}")
+    return card.class_names.index(wanted)
+
+
+def with_w(generator: Generator) -> StyleGenerator:
+    """The same. Raises UnsupportedByModel for a family that has no W."""
+    if not isinstance(generator, StyleGenerator):
+        raise UnsupportedByModel(f"the family {generator.family} has the space z only")
+    return generator
+
+
 def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
-    """What `painting.map_z` takes, for latents in Z."""
-    inputs = {"z": latents.rows, "psi": _psi_of_layers(len(latents), model.generator, truncation)}
+    """What `painting.map_z` takes, for latents in Z; without W it is what `painting.Paint` takes."""
+    inputs = {"z": latents.rows, "psi": _psi(len(latents), model.generator, truncation)}
     if model.generator.c_dim:
         inputs["c"] = _one_hot(truncation.class_index, len(latents), model.generator.c_dim)
     elif truncation.class_index is not None:
@@ -97,8 +135,10 @@ def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> 
     return inputs
 
 
-def _psi_of_layers(N: int, generator: Generator, truncation: Truncation) -> Tensor:
-    """(N, L): psi in the layers before the cutoff, 1 in the others."""
+def _psi(N: int, generator: Generator, truncation: Truncation) -> Tensor:
+    """(N, L): psi in the layers before the cutoff, 1 in the others; without layers (N,)."""
+    if not isinstance(generator, StyleGenerator):
+        return torch.full((N,), 1.0 if generator.psi_acts_on == "none" else truncation.psi)
     psi = torch.ones(N, generator.num_ws)
     psi[:, : truncation.cutoff] = truncation.psi
     return psi
@@ -113,9 +153,13 @@ def _one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
 
 
 def paintable(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
-    """What the painting operations take: `{"ws": ...}`, or `{"styles": ...}` for latents in S."""
+    """The codes that `painting.Paint` takes: `{"ws": ...}`, `{"styles": ...}` for latents in S, or
+    `{"z": ...}` and what goes with it for a family without W.
+    """
     if latents.space is Space.S:
         return {"styles": latents.rows}
+    if not isinstance(model.generator, StyleGenerator):
+        return mapping_inputs(model, latents, truncation)
     return {"ws": to_ws(job, model, latents, truncation)}
 
 
@@ -136,16 +180,13 @@ class NoiseSource:
         """For pictures `first`, `first + 1`, ...: (count, 1, H, W) for every layer with noise."""
         if self.mode == "const":
             return {painting.NOISE + name: t[first : first + count] for name, t in self.found.items()}
-        if self.mode == "none":
+        if self.mode == "none" or not isinstance(generator, StyleGenerator) or not generator.noise_sizes:
             return {}
         pictures = [_draw_noise(generator, self.seed, *who) for who in self.identities[first : first + count]]
         return {painting.NOISE + name: torch.stack([p[name] for p in pictures]) for name in pictures[0]}
 
-    @property
-    def op(self) -> Op:
-        if self.mode == "const" and not self.found:
-            return painting.paint_const
-        return painting.paint_plain if self.mode == "none" else painting.paint_noises
+    def op(self, lod: float | None) -> Op:
+        return painting.Paint("const" if self.mode == "const" and not self.found else "none", lod)
 
 
 def identities(origins: Sequence[Mapping[str, Any]]) -> list[Identity]:
@@ -158,17 +199,12 @@ def identities(origins: Sequence[Mapping[str, Any]]) -> list[Identity]:
     return found
 
 
-def _draw_noise(generator: Generator, seed: int, origin: str, repeat: int) -> dict[str, Tensor]:
+def _draw_noise(generator: StyleGenerator, seed: int, origin: str, repeat: int) -> dict[str, Tensor]:
     """Standard normal, (1, H, W) by layer, coarse to fine from one stream."""
     who = int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8], "big")
     rng = np.random.default_rng([seed, who, repeat])
-    drawn = {}
-    for name in generator.layers:
-        layer = generator.synthesis.layer(name)
-        if isinstance(layer, SynthesisLayer) and layer.use_noise:
-            numbers = rng.standard_normal((1, layer.resolution, layer.resolution), dtype=np.float32)
-            drawn[name] = torch.from_numpy(numbers)
-    return drawn
+    shapes = {name: (1, side, side) for name, side in generator.noise_sizes.items()}
+    return {n: torch.from_numpy(rng.standard_normal(shape, np.float32)) for n, shape in shapes.items()}
 
 
 def paint(
@@ -177,6 +213,7 @@ def paint(
     inputs: Mapping[str, Tensor],
     noise: NoiseSource,
     *,
+    lod: float | None = None,
     begin: float = 0.0,
 ) -> Iterator[Pixels]:
     """Pictures (H, W, 3), one after the other. While the caller has one chunk, the engine makes the next.
@@ -186,7 +223,7 @@ def paint(
     N = len(next(iter(inputs.values())))
     pending: Answer | None = None
     for first in range(0, N + CHUNK, CHUNK):
-        following = _submit(job, model, inputs, noise, first) if first < N else None
+        following = _submit(job, model, inputs, noise, lod, first) if first < N else None
         if pending is not None:
             yield from to_pixels(job.wait(pending))
             done = min(first, N)
@@ -195,8 +232,13 @@ def paint(
 
 
 def _submit(
-    job: RunningJob, model: Painter, inputs: Mapping[str, Tensor], noise: NoiseSource, first: int
+    job: RunningJob,
+    model: Painter,
+    inputs: Mapping[str, Tensor],
+    noise: NoiseSource,
+    lod: float | None,
+    first: int,
 ) -> Answer:
     chunk = {name: t[first : first + CHUNK] for name, t in inputs.items()}
     count = len(next(iter(chunk.values())))
-    return job.submit(model, noise.op, {**chunk, **noise.inputs(model.generator, first, count)})
+    return job.submit(model, noise.op(lod), {**chunk, **noise.inputs(model.generator, first, count)})

@@ -97,7 +97,11 @@ MODELS = {
     "33-integers": (changed(**{"style.1.bias": torch.ones(10, dtype=torch.int64)}), "unsupported_dtype"),
     "34-missing": (changed(**{"conv1.conv.weight": None}), "missing_keys"),
     "34-missing-layer": (changed(**{"convs.1.conv.weight": None}), "missing_keys"),
-    "34-no-g_ema": (lambda f: f.rosinality(change=lambda root: root.pop("g_ema")), "missing_keys"),
+    "34-no-g_ema": (
+        lambda f: f.rosinality(training=True, change=lambda root: root.pop("g_ema")),
+        "missing_keys",
+    ),
+    "no-network": (lambda f: f.rosinality(change=lambda root: root.pop("g_ema")), "unsupported_format"),
     "35-unexpected": (changed(extra=torch.zeros(3)), "unexpected_keys"),
     "35-half-a-layer-too-many": (changed(**{"convs.9.noise.weight": torch.zeros(1)}), "unexpected_keys"),
     "35-layer-of-a-billion": (changed(**{"convs.999999999.noise.weight": torch.zeros(1)}), "unexpected_keys"),
@@ -153,7 +157,7 @@ def test_33_other_floats_become_float32(forge, dtype):
     imported = import_checkpoint(forge.write(forge.rosinality(change=change)))
     for name, value in forge.state.items():
         if name != "mapping.w_avg":
-            assert torch.equal(imported.state_dict[name], value.to(dtype).float()), name
+            assert torch.equal(imported.generator.state[name], value.to(dtype).float()), name
 
 
 def test_31_tensors_that_shared_a_storage_no_longer_do(forge):
@@ -161,7 +165,7 @@ def test_31_tensors_that_shared_a_storage_no_longer_do(forge):
         both = torch.randn(2, 16)
         root["g_ema"]["conv1.activate.bias"], root["g_ema"]["convs.1.activate.bias"] = both[0], both[1]
 
-    state = import_checkpoint(forge.write(forge.rosinality(change=change))).state_dict
+    state = import_checkpoint(forge.write(forge.rosinality(change=change))).generator.state
     one, other = state["synthesis.b4.conv1.bias"], state["synthesis.b8.conv1.bias"]
     before = other.clone()
     one += 1

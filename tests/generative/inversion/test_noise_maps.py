@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generative.inversion.noise_maps import autocorrelation, normalized, sizes
+from generative.inversion.noise_maps import autocorrelation, normalized
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 
 VECTORS = Path(__file__).parents[4] / "shared/conformance/methods/projector/noise_regularization.npz"
@@ -33,7 +33,7 @@ def test_maps_are_found_in_the_order_of_the_network() -> None:
     generator = Generator(
         StyleGAN2Config(img_resolution=16, z_dim=8, w_dim=8, mapping_layers=1, channel_max=8)
     )
-    assert list(sizes(generator).items()) == [
+    assert list(generator.noise_sizes.items()) == [
         ("b4.conv1", 4),
         ("b8.conv0", 8),
         ("b8.conv1", 8),

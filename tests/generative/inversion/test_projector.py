@@ -163,7 +163,7 @@ def test_the_distance_sees_pictures_of_at_most_256_pixels() -> None:
             assert images.shape[2:] == (256, 256)
             return super().describe(images)
 
-    generator = SimpleNamespace(img_resolution=512, num_ws=1, named_modules=lambda: [])
+    generator = SimpleNamespace(img_resolution=512, num_ws=1, noise_sizes={})
     project = Projector(generator, Remembering(), torch.zeros(4), 1.0)
     problems = project.problems(torch.ones(2, 3, 512, 512), ProjectorOptions())
     assert project.constants(problems)["stage0"].shape[0] == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from generative.generator import sample_z
 from generative.metrics.__main__ import app
 from generative.metrics.evaluation import METRICS, Plan, evaluate
 from generative.metrics.examiner import Examiner, plain_run
@@ -17,7 +18,6 @@ from generative.metrics.frechet import frechet_distance
 from generative.metrics.pictures import Renders, noisy, rendered
 from generative.metrics.precision_recall import precision_recall
 from generative.pixels import from_uint8, to_uint8
-from generative.spaces import sample_z
 from generative.worlds import portraits
 
 from .conftest import SIDE, tiny
@@ -35,7 +35,7 @@ def in_8_bits(images: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_number_is_that_of_the_metric_on_the_pictures(found, generator, network) -> None:
-    samples = in_8_bits(generator(sample_z(range(3, 3 + N), generator.z_dim)))
+    samples = in_8_bits(generator(sample_z(range(3, 3 + N), generator)))
     real = from_uint8(Renders(N, SIDE, 3).pictures(range(N)))
     a, b = network.embed(samples), network.embed(real)
     row = found.report.sets[0]

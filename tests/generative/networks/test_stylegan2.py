@@ -67,14 +67,14 @@ def test_a_hook_changes_what_the_next_layer_sees(generator, ws):
     def silence(name, value):
         return torch.zeros_like(value) if name == "b16" else value
 
-    untouched = generator.features(ws, ["b8.img"])["b8.img"]
+    untouched = generator.features_of_ws(ws, ["b8.img"])["b8.img"]
     assert not torch.allclose(generator.synthesize(ws, hook=silence), generator.synthesize(ws))
-    assert torch.equal(generator.features(ws, ["b8.img"])["b8.img"], untouched)
+    assert torch.equal(generator.features_of_ws(ws, ["b8.img"])["b8.img"], untouched)
 
 
 def test_unknown_layers_are_named(generator, ws):
     with pytest.raises(ValueError, match=r"b32\.conv0"):
-        generator.features(ws, ["b16", "b32.conv0"])
+        generator.features_of_ws(ws, ["b16", "b32.conv0"])
 
 
 def test_wrong_shapes_are_refused(generator):

@@ -90,7 +90,7 @@ def test_styles_and_features_agree(ada, generator):
     named = {f"style.{name}": value for name, value in styles.items()}
     wanted = [name for name in ada.outputs if name.startswith(("layer.", "block."))]
     ours = {n: n.removeprefix("layer.").removeprefix("block.").removesuffix(".x") for n in wanted}
-    features = generator.features(wplus, set(ours.values()))
+    features = generator.features_of_ws(wplus, set(ours.values()))
     named |= {name: features[ours[name]] for name in wanted}
 
     stored = {name for name in ada.outputs if name.startswith(("style.", "layer.", "block."))}
@@ -107,7 +107,7 @@ def test_images_agree(ada, generator, ada_ws):
         if name == "img_mix_const":
             assert_close(generator.synthesize(mixed(ada_ws)), expected)
         elif name.endswith("fp16cpu"):
-            assert_close(generator.synthesize(wplus, half=True), expected, HALF_TOLERANCE)
+            assert_close(generator.synthesize_half(wplus), expected, HALF_TOLERANCE)
         elif name.startswith("img_wplus_const"):
             assert_close(generator.synthesize(wplus), expected)
         else:
