@@ -40,8 +40,8 @@ def not_modified(etag: str, cache: str) -> Response:
 
 def streamed(blobs: BlobStore, key: str, headers: dict[str, str], media_type: str) -> Response:
     """What lies under a key, piece by piece. Raises Gone; blocks."""
-    pieces = blobs.stream(key)
     try:
+        pieces = blobs.stream(key)
         first = next(pieces, b"")  # while an error can still be answered
     except NotFound:
         raise Gone from None
