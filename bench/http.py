@@ -156,9 +156,9 @@ def bare_loop(folder: Path, seconds: float = 5.0) -> float:
     """Pictures a second of the loop that a notebook would have: seeds to pixels, batch by batch."""
     import torch
 
-    from generative.pixels import to_uint8
     from generative.generator import sample_z
-from generative.spaces import broadcast, truncate
+    from generative.pixels import to_uint8
+    from generative.spaces import broadcast, truncate
     from generative.store import load_model
 
     generator, _ = load_model(folder)

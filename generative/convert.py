@@ -1,12 +1,14 @@
 """Checkpoint files into model folders, from the command line and for the limited child process of the import
 job.
 
-    python -m generative.convert FILE FOLDER --name NAME [--licence TEXT] [--half] [--memory-bytes N] [--cpu-s
-    N] python -m generative.convert inspect FILE
+    python -m generative.convert FILE FOLDER --name NAME [--licence TEXT] [--half] [--memory-bytes N]
+        [--cpu-s N]
+    python -m generative.convert inspect FILE
+    python -m generative.convert export WEIGHTS FILE --format nvlabs-state-dict|rosinality
 
-Prints one line of JSON: the card, or for `inspect` what the file holds. A file that cannot be imported gives
-exit status 3 and `{"code": ..., "detail": ...}` as the last line of stderr. Opens no connection and starts no
-process.
+Prints one line of JSON: the card; for `inspect` what the file holds; nothing for `export`, which goes the
+other way. A file that cannot be used gives exit status 3 and `{"code": ..., "detail": ...}` as the last line
+of stderr. Opens no connection and starts no process.
 """
 
 import argparse
@@ -17,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from generative.cards import About
-from generative.checkpoints import CheckpointError, Imported, import_checkpoint
+from generative.checkpoints import CheckpointError, import_checkpoint
+from generative.checkpoints.exporting import EXPORTS, export_checkpoint
 from generative.families import build, describe, generator_of
 from generative.store import save_model
 
@@ -25,26 +28,27 @@ REFUSED = 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    inspecting = list(arguments[:1]) == ["inspect"]
-    options = _parser(inspecting).parse_args(arguments[1:] if inspecting else arguments)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else "convert"
+    options = _parser(command).parse_args(arguments[command != "convert" :])
     try:
-        if inspecting:
-            answer = _describe(import_checkpoint(options.file))
-        else:
-            _limit(options.memory_bytes, options.cpu_s)
-            answer = _convert(options)
+        answer = COMMANDS[command](options)
     except CheckpointError as error:
         return _refuse(error.code, str(error))
     except MemoryError:
         return _refuse("too_large", "reading the file took more memory than is allowed")
-    print(answer)
+    if answer:
+        print(answer)
     return 0
 
 
-def _parser(inspecting: bool) -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
+    assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m generative.convert", description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    if not inspecting:
+    if command == "export":
+        parser.add_argument("out", type=Path)
+        parser.add_argument("--format", required=True, choices=sorted(EXPORTS))
+    if command == "convert":
         parser.add_argument("folder", type=Path)
         parser.add_argument("--name", required=True)
         parser.add_argument("--licence", default="unknown")
@@ -61,6 +65,7 @@ def _limit(memory_bytes: int | None, cpu_s: int | None) -> None:
 
 
 def _convert(options: argparse.Namespace) -> str:
+    _limit(options.memory_bytes, options.cpu_s)
     imported = import_checkpoint(options.file)
     found = imported.generator
     generator = generator_of(found.name, found.config)
@@ -80,7 +85,8 @@ def _convert(options: argparse.Namespace) -> str:
     return card.model_dump_json()
 
 
-def _describe(imported: Imported) -> str:
+def _inspect(options: argparse.Namespace) -> str:
+    imported = import_checkpoint(options.file)
     found = imported.generator
     generator = generator_of(found.name, found.config)
     facts = {
@@ -95,6 +101,14 @@ def _describe(imported: Imported) -> str:
     if (encoder := imported.encoder) is not None:
         facts["encoder"] = describe(encoder.name, encoder.config)
     return json.dumps(imported.provenance | facts)
+
+
+def _export(options: argparse.Namespace) -> str:
+    export_checkpoint(options.file, options.format, options.out)
+    return ""
+
+
+COMMANDS = {"convert": _convert, "inspect": _inspect, "export": _export}
 
 
 def _refuse(code: str, detail: str) -> int:

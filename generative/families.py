@@ -9,7 +9,23 @@ from typing import Any
 from torch import nn
 
 from generative.generator import Generator
-from generative.networks import stylegan2
+from generative.networks import (
+    alae,
+    alae_encoder,
+    biggan,
+    biggan_deep,
+    biggan_deep_hf,
+    dcgan,
+    eigengan,
+    gan,
+    gan_zoo_pgan,
+    idinvert,
+    idinvert_encoder,
+    pggan,
+    stylegan,
+    stylegan2,
+    stylegan3,
+)
 
 
 @dataclass(frozen=True)
@@ -21,9 +37,24 @@ class Kind:
 
 
 GENERATORS: dict[str, Kind] = {
+    "gan": Kind(gan.GANConfig, gan.Generator),
+    "dcgan": Kind(dcgan.DCGANConfig, dcgan.Generator),
+    "pggan": Kind(pggan.PGGANConfig, pggan.Generator),
+    "gan_zoo_pgan": Kind(gan_zoo_pgan.ZooPGANConfig, gan_zoo_pgan.Generator),
+    "biggan": Kind(biggan.BigGANConfig, biggan.Generator),
+    "biggan_deep": Kind(biggan_deep.BigGANDeepConfig, biggan_deep.Generator),
+    "biggan_deep_hf": Kind(biggan_deep_hf.BigGANDeepHFConfig, biggan_deep_hf.Generator),
+    "stylegan": Kind(stylegan.StyleGANConfig, stylegan.Generator),
+    "idinvert": Kind(idinvert.IdInvertConfig, idinvert.Generator),
     "stylegan2": Kind(stylegan2.StyleGAN2Config, stylegan2.Generator),
+    "stylegan3": Kind(stylegan3.StyleGAN3Config, stylegan3.Generator),
+    "eigengan": Kind(eigengan.EigenGANConfig, eigengan.Generator),
+    "alae": Kind(alae.ALAEConfig, alae.Generator),
 }
-ENCODERS: dict[str, Kind] = {}
+ENCODERS: dict[str, Kind] = {
+    "idinvert_encoder": Kind(idinvert_encoder.IdInvertEncoderConfig, idinvert_encoder.Encoder),
+    "alae_encoder": Kind(alae_encoder.ALAEEncoderConfig, alae_encoder.Encoder),
+}
 NETWORKS = GENERATORS | ENCODERS
 
 

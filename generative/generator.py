@@ -31,7 +31,8 @@ class Generator(nn.Module):
     psi_acts_on: ClassVar[Truncation] = "none"
     """Truncation pulls w to its mean, or scales z, or the family has none."""
     pixel_gain: ClassVar[float] = 127.5
-    """By which the official code of the family multiplies pictures, before it adds 128 and cuts to 8 bits."""
+    """By which the official code of the family multiplies pictures; it adds the next, and cuts to bytes."""
+    pixel_offset: ClassVar[float] = 128.0
 
     config: Any  # a frozen dataclass; its fields are the card's `architecture`
     z_dim: int

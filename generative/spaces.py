@@ -21,8 +21,8 @@ class Space(enum.StrEnum):
 
 
 def broadcast(w: Tensor, num_ws: int) -> Tensor:
-    """W to W+: (N, w_dim) -> (N, num_ws, w_dim), a view."""
-    return w[:, None].expand(-1, num_ws, -1)
+    """W to W+: (N, w_dim) -> (N, num_ws, w_dim), a view. What has a w for every layer stays as it is."""
+    return w if w.ndim == 3 else w[:, None].expand(-1, num_ws, -1)
 
 
 def truncate(ws: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:

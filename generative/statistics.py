@@ -37,7 +37,10 @@ class WStatistics:
 
 @torch.no_grad()
 def sample_w(generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED) -> Tensor:
-    """(count, w_dim). A conditional generator gets a random class with each latent."""
+    """(count, w_dim). A conditional generator gets a random class with each latent.
+
+    Of a family that maps to a w for every layer, all of them: (count * L, w_dim).
+    """
     rng = np.random.RandomState(seed)
     z = torch.from_numpy(rng.randn(count, generator.z_dim).astype(np.float32))
     labels = None
@@ -49,7 +52,7 @@ def sample_w(generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED) 
     for start in range(0, count, BATCH):
         rows = slice(start, start + BATCH)
         parts.append(generator.map(z[rows].to(device), None if labels is None else labels[rows].to(device)))
-    return torch.cat(parts).cpu()
+    return torch.cat(parts).flatten(0, -2).cpu()
 
 
 def w_statistics(w: Tensor) -> WStatistics:

@@ -11,10 +11,13 @@ import jobs.reaper
 import jobs.webhooks.metrics
 import workers.metrics  # noqa: F401
 from api.metrics import Metrics
+from generative.checkpoints.importing import FORMATS
+from generative.families import ENCODERS, GENERATORS, NETWORKS
 from jobs import schemas
 from jobs.lanes import LANES
 from jobs.metrics import REGISTRY, Process
 from jobs.settings import PREFIX, Settings
+from tests.families import tiny
 
 ROOT = Path(__file__).parents[1]
 INPUTS = {
@@ -121,3 +124,28 @@ def test_the_readme_shows_pictures_and_pages_that_exist():
 
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_network_and_format_of_checkpoints_is_documented():
+    words = set(re.findall(r"`([a-z0-9_-]+)`", page("checkpoints.md")))
+
+    assert set(NETWORKS) <= words
+    assert {known.name for known in FORMATS} <= words
+
+
+def test_what_each_network_can_do_is_documented():
+    table = page("checkpoints.md").split("## What each family can do")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")]
+    said = {name: row[1:] for row in rows for name in re.findall(r"`([a-z0-9_]+)`", row[0])}
+
+    assert set(said) == set(GENERATORS)
+    for name, (spaces, psi, classes, lods, encoder) in said.items():
+        network = tiny(name)
+        listed = re.split(r"[:]", spaces)[0].replace(" ", "").split(",")
+        assert tuple(listed) == tuple(space.value for space in network.spaces), name
+        assert psi.split()[0].strip(",") == {"none": "nothing"}.get(
+            network.psi_acts_on, network.psi_acts_on
+        ), name
+        assert bool(classes.strip()) <= hasattr(network.config, "c_dim"), name
+        assert bool(lods.strip()) == (network.max_lod > 0), name
+        assert set(re.findall(r"`(\w+)`", encoder)) <= set(ENCODERS), name

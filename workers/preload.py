@@ -10,7 +10,7 @@ from generative.generator import StyleGenerator
 from jobs.settings import DEFAULT_TENANT
 from workers.context import Context
 from workers.work import painting
-from workers.work.sources import NoiseSource, Truncation, from_seeds, mapping_inputs
+from workers.work.sources import NoiseSource, Truncation, from_seeds, mapping_inputs, psi_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ def preload(names: Iterable[str], context: Context) -> None:
             ws = context.engine.forward(model, painting.map_z, codes).result()
             assert isinstance(ws, Tensor)
             codes = {"ws": ws}
-        context.engine.forward(model, painting.Paint("const"), codes).result()
+        paint = painting.Paint("const", psi=psi_of(model.generator, truncation))
+        context.engine.forward(model, paint, codes).result()
         if noises := NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1):
             context.engine.forward(model, painting.Paint(), {**codes, **noises}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)

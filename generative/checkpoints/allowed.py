@@ -32,12 +32,6 @@ def _never(name: str) -> Constructor:
     return refuse
 
 
-def _tensorflow(*_args: object) -> object:
-    raise CheckpointError(
-        "unsupported_format", "a TensorFlow pickle: convert it with the official code first"
-    )
-
-
 def inert(name: str) -> Constructor:
     """A constructor that keeps its arguments and does nothing."""
 
@@ -66,6 +60,12 @@ TENSORS: dict[str, Constructor] = {
 TORCH = TENSORS | {  # state dicts of every family; a training script's arguments may lie beside them
     "torch._utils._rebuild_parameter": rebuild_parameter,
     "argparse.Namespace": inert("argparse.Namespace"),
+    # BigGAN's training keeps its activations among its arguments
+    "torch.nn.modules.activation.ReLU": inert("torch.nn.modules.activation.ReLU"),
+    "torch.nn.backends.thnn._get_thnn_function_backend": inert("torch.nn.backends.thnn"),
+    "builtins.set": _set,
+    "__builtin__.set": _set,
+    "models.utils.config.BaseConfig": inert("models.utils.config.BaseConfig"),  # of the GAN zoo
 }
 
 
@@ -81,10 +81,11 @@ def nvlabs(load_from_bytes: Callable[[bytes], object]) -> dict[str, Constructor]
         "torch._utils._rebuild_tensor_v2": rebuild_tensor,
         "torch._utils._rebuild_parameter": rebuild_parameter,
         "torch.storage._load_from_bytes": load_from_bytes,
-        "dnnlib.tflib.network.Network": _tensorflow,
+        "dnnlib.tflib.network.Network": inert("dnnlib.tflib.network.Network"),
         "torch_utils.persistence._reconstruct_persistent_obj": inert("persistent"),
     }
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray.scalar"] = scalar
         names[f"{core}.multiarray._reconstruct"] = inert("numpy.ndarray")
+        names[f"{core}.numeric._frombuffer"] = inert("numpy.ndarray")  # of protocol 5
     return names

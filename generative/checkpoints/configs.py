@@ -22,7 +22,7 @@ def read_config(config_type: type[Config], fields: Mapping[str, Any]) -> Config:
     """
     known = {field.name for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
     if unknown := set(fields) - known:
-        raise CheckpointError("bad_config", f"unknown fields: {some_of(unknown)}")
+        raise CheckpointError("bad_config", f"unknown fields: {some_of(str(name)[:100] for name in unknown)}")
     try:
         adapter: TypeAdapter[Config] = _adapter(config_type)  # type: ignore[arg-type]
         return adapter.validate_python(dict(fields))

@@ -16,12 +16,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from generative.checkpoints import allowed, rosinality
+from generative.checkpoints import (
+    alae,
+    allowed,
+    biggan,
+    biggan_deep_hf,
+    dcgan,
+    eigengan,
+    eigengan_tf,
+    gan,
+    gan_zoo,
+    genforce,
+    idinvert,
+    rosinality,
+)
 from generative.checkpoints.configs import understand
 from generative.checkpoints.contents import Contents, Folder, Format, Network
 from generative.checkpoints.errors import CheckpointError, some_of
 from generative.checkpoints.nvlabs import read_nvlabs
-from generative.checkpoints.tensors import make_tensors
 from generative.checkpoints.torch_files import (
     STREAM_START,
     read_torch_members,
@@ -37,7 +49,22 @@ MAX_FILES = 64  # of a folder
 CLASSES = "classes.txt"  # in a folder: names of the classes, which no format holds
 ZIP_START = b"PK\3\4"
 
-FORMATS: tuple[Format, ...] = (rosinality.FORMAT,)
+FORMATS: tuple[Format, ...] = (
+    gan.FORMAT,
+    dcgan.FORMAT,
+    gan_zoo.DCGAN,
+    gan_zoo.PGAN,
+    genforce.PGGAN,
+    genforce.STYLEGAN,
+    genforce.STYLEGAN2,
+    idinvert.FORMAT,
+    rosinality.FORMAT,
+    biggan.FORMAT,
+    biggan_deep_hf.FORMAT,
+    eigengan.FORMAT,
+    eigengan_tf.FORMAT,
+    alae.FORMAT,
+)
 
 
 @dataclass(frozen=True)
@@ -92,12 +119,11 @@ def _read(content: bytes) -> Contents:
 def _read_pickle(content: bytes) -> Contents:
     """The last guess. Only a file that begins like a pickle of today may fail as a pickle."""
     try:
-        config, specs = read_nvlabs(content)
+        return read_nvlabs(content, 2 * len(content))
     except CheckpointError as error:
         if error.code in ("malformed", "truncated") and content[:1] != b"\x80":
             raise CheckpointError("unsupported_format", "not a checkpoint of a format that we read") from None
         raise
-    return Contents("nvlabs-pickle", Network("stylegan2", config, make_tensors(specs, 2 * len(content))))
 
 
 def _read_torch(root: Any, size: int) -> Contents:

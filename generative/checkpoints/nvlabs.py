@@ -1,20 +1,24 @@
-"""StyleGAN2 pickles of NVlabs: stylegan2-ada-pytorch, and the StyleGAN2 of the stylegan3 repository.
+"""Pickles of NVlabs: the StyleGAN2 of stylegan2-ada-pytorch and of the stylegan3 repository, and StyleGAN3;
+those of TensorFlow are handed to `tensorflow`.
 
 Networks in these files carry their own source text, which the official loader runs. We read the data around
 it: the constructor's arguments and the tensors of each module. Parameter names are already ours.
 """
 
+import dataclasses
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from generative.checkpoints import allowed
+from generative.checkpoints import allowed, tensorflow
 from generative.checkpoints.configs import read_config
-from generative.checkpoints.errors import CheckpointError
+from generative.checkpoints.contents import Contents, Network, make_state
+from generative.checkpoints.errors import CheckpointError, some_of
 from generative.checkpoints.pickles import Inert, read_pickle
 from generative.checkpoints.tensors import Storage, TensorSpec
 from generative.checkpoints.torch_files import STREAM_START, read_torch_stream
 from generative.networks.stylegan2 import StyleGAN2Config
+from generative.networks.stylegan3 import StyleGAN3Config
 
 MAX_MODULES = 10_000
 MAX_DEPTH = 16
@@ -30,10 +34,11 @@ _OWN = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 _SIZES = ("channel_base", "channel_max", "num_fp16_res")
 _SYNTHESIS = (*_SIZES, "architecture", "resample_filter", "conv_clamp", "use_noise")
 _SPEED_ONLY = ("fused_modconv_default", "fp16_channels_last", "activation")
+_WITHOUT_EFFECT = ("num_fp16_res", "magnitude_ema_beta")  # on StyleGAN3's pictures: speed, and training
 
 
-def read_nvlabs(content: bytes) -> tuple[StyleGAN2Config, dict[str, TensorSpec]]:
-    """Configuration and tensors of `G_ema`.
+def read_nvlabs(content: bytes, budget: int) -> Contents:
+    """`G_ema`, whose tensors may have `budget` bytes.
 
     Raises:
         CheckpointError: `unsupported_format` for other networks, `unsafe_pickle`, `missing_keys`,
@@ -43,17 +48,41 @@ def read_nvlabs(content: bytes) -> tuple[StyleGAN2Config, dict[str, TensorSpec]]
     root = read_pickle(stream, allowed.nvlabs(_nested_storage))
     if stream.read(1):
         raise CheckpointError("malformed", "something follows after the end of the pickle")
+    if tensorflow.recognises(root):
+        return tensorflow.read(root, budget)
     if not isinstance(root, dict):
         raise CheckpointError("unsupported_format", "a pickle that holds no dictionary of networks")
     if "G_ema" not in root:
         raise CheckpointError("missing_keys", "the pickle holds no network called G_ema")
     state = _module_state(root["G_ema"])
-    synthesis = _module_state(_part(state, "_modules").get("synthesis"))
-    if "b4" not in _part(synthesis, "_modules"):
-        raise CheckpointError("unsupported_format", "a network of NVlabs that is not StyleGAN2")
-    kwargs = _part(state, "_init_kwargs")
+    name, config = _described(state)
     specs = dict(_tensors(state, "", iter(range(MAX_MODULES))))
-    return config_from_kwargs(kwargs, stylegan3="num_fp16_res" in synthesis), specs
+    return Contents("nvlabs-pickle", Network(name, config, make_state(specs, "G_ema", budget)))
+
+
+def _described(state: dict[str, Any]) -> tuple[str, StyleGAN2Config | StyleGAN3Config]:
+    """The network that the attributes of a `Generator` belong to, and its configuration."""
+    kwargs = _part(state, "_init_kwargs")
+    synthesis = _module_state(_part(state, "_modules").get("synthesis"))
+    parts = _part(synthesis, "_modules")
+    if "b4" in parts:
+        return "stylegan2", config_from_kwargs(kwargs, stylegan3="num_fp16_res" in synthesis)
+    if "input" in parts and any(name.startswith("L0_") for name in parts):
+        return "stylegan3", stylegan3_config(kwargs)
+    raise CheckpointError("unsupported_format", "a network of NVlabs that is not StyleGAN2 or StyleGAN3")
+
+
+def stylegan3_config(kwargs: Mapping[str, Any]) -> StyleGAN3Config:
+    """The configuration behind the arguments of StyleGAN3's official `Generator`, whose defaults it has.
+
+    Raises:
+        CheckpointError: `bad_config`, also for arguments that we do not know.
+    """
+    fields = {name: value for name, value in kwargs.items() if name not in _WITHOUT_EFFECT}
+    fields |= _mapping_fields(fields.pop("mapping_kwargs", {}))
+    fields.pop("w_avg_beta", None)  # of training too
+    _refuse(set(fields) - {field.name for field in dataclasses.fields(StyleGAN3Config)})
+    return read_config(StyleGAN3Config, fields)
 
 
 def config_from_kwargs(kwargs: Mapping[str, Any], stylegan3: bool = False) -> StyleGAN2Config:
@@ -67,20 +96,33 @@ def config_from_kwargs(kwargs: Mapping[str, Any], stylegan3: bool = False) -> St
     """
     flat = dict(kwargs)
     mapping, nested = flat.pop("mapping_kwargs", {}), flat.pop("synthesis_kwargs", None)
-    if not isinstance(mapping, dict) or not isinstance(nested, dict | None):
-        raise CheckpointError("bad_config", "arguments of the network that are no dictionary")
     stylegan3 = nested is None and (stylegan3 or any(name in flat for name in _SYNTHESIS))
     fields: dict[str, Any] = dict(_STYLEGAN3 if stylegan3 else _ADA)
-    for name, value in (flat | dict(nested or {})).items():
+    for name, value in (flat | _arguments({} if nested is None else nested)).items():
         if name in _OWN or name in _SYNTHESIS:
             fields[name] = tuple(value) if isinstance(value, list) else value
         elif name not in _SPEED_ONLY or (name == "activation" and value != "lrelu"):
-            raise CheckpointError("bad_config", f"an unknown argument of the network: {str(name)[:100]!r}")
-    for name, value in mapping.items():
-        if name not in _MAPPING:
-            raise CheckpointError("bad_config", f"an unknown argument of the mapping: {str(name)[:100]!r}")
-        fields[_MAPPING[name]] = value
-    return read_config(fields)
+            _refuse({name})
+    return read_config(StyleGAN2Config, fields | _mapping_fields(mapping))
+
+
+def _mapping_fields(kwargs: object) -> dict[str, Any]:
+    """The arguments of the mapping network, by the names that our configurations have for them."""
+    arguments = _arguments(kwargs)
+    _refuse(set(arguments) - set(_MAPPING))
+    return {_MAPPING[name]: value for name, value in arguments.items()}
+
+
+def _arguments(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise CheckpointError("bad_config", "arguments of the network that are no dictionary of names")
+    return value
+
+
+def _refuse(unknown: set[str]) -> None:
+    if unknown:
+        names = some_of(name[:100] for name in unknown)
+        raise CheckpointError("bad_config", f"unknown arguments of the network: {names}")
 
 
 def _nested_storage(content: object) -> Storage:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from generative.checkpoints.errors import CheckpointError
-from generative.checkpoints.pickles import Constructor, read_pickle
+from generative.checkpoints.pickles import Constructor, Global, read_pickle
 from generative.checkpoints.tensors import Storage, described_storage
 from generative.checkpoints.zips import read_members
 
@@ -71,7 +71,10 @@ def read_torch_stream(content: bytes, allowed: Mapping[str, Constructor]) -> Any
     stream = io.BytesIO(content)
     storages: dict[str, Storage] = {}
 
-    def load(persistent_id: object) -> Storage:
+    def load(persistent_id: object) -> Storage | Global:
+        match persistent_id:
+            case ("module", Global() as named, str(), str()):  # a class with its source text
+                return named
         storage, key = described_storage(persistent_id)
         return _same(storages, key, storage)
 

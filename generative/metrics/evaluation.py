@@ -103,6 +103,7 @@ class _Course:
         self.examiner, self.plan, self.reference, self.run, self.meter = examiner, plan, reference, run, meter
         self.rendered = reference if isinstance(reference, Renders) else None
         self.viewer = Viewer(examiner, run, meter)
+        self.paint = ops.Paint(1.0 if examiner.generator.psi_acts_on == "none" else plan.psi)
         self.draw = Draw(examiner.generator, plan.count, plan.seed, plan.class_index)
 
     @cached_property
@@ -111,7 +112,7 @@ class _Course:
 
     @cached_property
     def samples(self) -> Seen:
-        return self.viewer.samples(self.codes)
+        return self.viewer.samples(self.codes, self.paint)
 
     @cached_property
     def real(self) -> Seen:
@@ -146,7 +147,7 @@ class _Course:
         rows = min(SHEET_ROWS, self.plan.count)
         near = nearest(self.samples.features[:rows], self.real.features, SHEET_NEAREST)
         found = self.reference.pictures(near.flatten().tolist())
-        own = self.run(ops.paint, rows_of(self.codes, range(rows)))["pictures"].expand(-1, -1, -1, 3)
+        own = self.run(self.paint, rows_of(self.codes, range(rows)))["pictures"].expand(-1, -1, -1, 3)
         return torch.cat([own[:, None], found.reshape(rows, -1, *found.shape[1:])], dim=1)
 
     # --- distances from the reference --------------------------------------------------------------------
@@ -222,4 +223,4 @@ class _Course:
         return identity_score(change, identity(before, after, kinds), moved)
 
     def _read(self, ws: Tensor) -> Mapping[str, Tensor]:
-        return self.viewer.samples({"ws": ws}, "identity").readings
+        return self.viewer.samples({"ws": ws}, self.paint, "identity").readings

@@ -65,29 +65,41 @@ Run = Callable[[Op, Inputs], Outputs]
 
 
 def map_z(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `w` (N, w_dim)."""
-    generator = examiner.generator
-    assert isinstance(generator, StyleGenerator)
-    w = generator.map(inputs["z"], inputs.get("c"))
-    return {"w": generator.w_avg.lerp(w, inputs["psi"][:, None])}
-
-
-def paint(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """ws (N, L, w_dim), or z (N, z_dim), psi (N,) and perhaps c -> `pictures` (N, H, W, C) uint8, with the
-    stored noise.
+    """z (N, z_dim), psi (N,), for a conditional model c (N, c_dim) -> truncated `w` (N, w_dim), or
+    (N, L, w_dim) where layers differ.
     """
     generator = examiner.generator
-    if "ws" in inputs:
-        assert isinstance(generator, StyleGenerator)
-        images = generator.synthesize(inputs["ws"])
-    else:
-        images = generator(inputs["z"], inputs.get("c"), inputs["psi"])
-    return {"pictures": to_uint8(images, generator.pixel_gain)}
+    assert isinstance(generator, StyleGenerator)
+    w, w_avg = generator.map(inputs["z"], inputs.get("c")), generator.w_avg
+    w = w if w_avg.ndim == 1 else broadcast(w, generator.num_ws)
+    return {"w": w_avg.lerp(w, inputs["psi"].reshape(-1, *[1] * (w.ndim - 1)))}
 
 
-def look_at_samples(examiner: Examiner, inputs: Inputs) -> Outputs:
-    """What `paint` takes -> what `Examiner.look` sees in the pictures."""
-    return look_at_pictures(examiner, paint(examiner, inputs))
+@dataclass(frozen=True)
+class Paint:
+    """ws (N, L, w_dim), or without a W z (N, z_dim) and perhaps c -> `pictures` (N, H, W, C) uint8, with the
+    stored noise.
+    """
+
+    psi: float = 1.0  # for families without W
+
+    def __call__(self, examiner: Examiner, inputs: Inputs) -> Outputs:
+        generator = examiner.generator
+        if isinstance(generator, StyleGenerator):
+            images = generator.synthesize(inputs["ws"])
+        else:
+            images = generator(inputs["z"], inputs.get("c"), self.psi)
+        return {"pictures": to_uint8(images, generator.pixel_gain, generator.pixel_offset)}
+
+
+@dataclass(frozen=True)
+class LookAtSamples:
+    """What `Paint` takes -> what `Examiner.look` sees in the pictures."""
+
+    paint: Paint
+
+    def __call__(self, examiner: Examiner, inputs: Inputs) -> Outputs:
+        return look_at_pictures(examiner, self.paint(examiner, inputs))
 
 
 def look_at_pictures(examiner: Examiner, inputs: Inputs) -> Outputs:

@@ -27,15 +27,15 @@ class Draw:
     class_index: int | None = None
 
     def codes(self, psi: float, run: Run, meter: Meter) -> dict[str, Tensor]:
-        """What the pictures of the seeds `seed`, `seed + 1`, ... are painted from, as `ops.paint` takes it.
+        """What the pictures of the seeds `seed`, `seed + 1`, ... are painted from, as `ops.Paint` takes it.
 
-        `ws` (N, L, w_dim), a view, for all layers have the same w; or `z`, `psi` and `c` without a W.
+        `ws` (N, L, w_dim), a view, for all layers have the same w; or `z` and `c` without a W.
         """
-        z = sample_z(range(self.seed, self.seed + self.count), self.generator)
-        inputs = {"z": z, "psi": torch.full((len(z),), psi)} | self._classes(CLASSES)
+        inputs = {"z": sample_z(range(self.seed, self.seed + self.count), self.generator)}
+        inputs |= self._classes(CLASSES)
         if not isinstance(self.generator, StyleGenerator):
             return inputs
-        parts = []
+        inputs["psi"], parts = torch.full((self.count,), psi), []
         for rows in chunks(self.count, MAPPED):
             parts.append(run(ops.map_z, rows_of(inputs, rows))["w"])
             meter(0, "samples")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from generative.metrics import examiner as ops
-from generative.metrics.examiner import Examiner, Inputs, Op, Run
+from generative.metrics.examiner import Examiner, Inputs, Op, Paint, Run
 from generative.metrics.pictures import PictureSet, Renders, noisy, rendered
 
 CHUNK = 32  # pictures between two words on progress
@@ -41,11 +41,11 @@ class Viewer:
     def __init__(self, examiner: Examiner, run: Run, meter: Meter) -> None:
         self._examiner, self._run, self._meter = examiner, run, meter
 
-    def samples(self, codes: Inputs, message: str = "samples") -> Seen:
-        """The pictures of N codes, as `ops.paint` takes them."""
+    def samples(self, codes: Inputs, paint: Paint, message: str = "samples") -> Seen:
+        """The pictures of N codes, as `paint` takes them."""
         N = len(next(iter(codes.values())))
         parts = ({name: t[rows.start : rows.stop] for name, t in codes.items()} for rows in chunks(N))
-        return _joined([self._look(ops.look_at_samples, part, message) for part in parts])
+        return _joined([self._look(ops.LookAtSamples(paint), part, message) for part in parts])
 
     def pictures(self, found: PictureSet, message: str = "reference") -> Seen:
         cost = RENDER if isinstance(found, Renders) else 1

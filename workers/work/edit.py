@@ -139,7 +139,8 @@ def _put(
     rows = {n: torch.cat([start[n][:, None], t], dim=1).flatten(0, 1) for n, t in after.items()}
     noise = NoiseSource(found={name: t.repeat_interleave(K + 1, dim=0) for name, t in before.noises.items()})
     wall = _Wall(job, model, before, found, K)
-    for at, pixels in enumerate(paint(job, model, rows, noise, begin=INVERSION_SHARE if found else 0)):
+    painted = paint(job, model, rows, noise, truncation_of(job, model), begin=INVERSION_SHARE if found else 0)
+    for at, pixels in enumerate(painted):
         wall.hang(*divmod(at, K + 1), pixels)
     wall.close()
 

@@ -142,10 +142,8 @@ def along(keys: Tensor, frames: int, loop: bool, between: Between) -> Tensor:
     return torch.cat([between(stops[k], stops[k + 1], (t - k)[way == k]) for k in range(ways)])
 
 
-def _paint(
-    job: Job, model: LoadedModel, codes: Mapping[str, Tensor], noise: NoiseSource
-) -> Iterator[Pixels]:
-    return paint(job, model, codes, noise, lod=job.request.input.lod)
+def _paint(job: Job, model: LoadedModel, codes: Mapping[str, Tensor], noise: NoiseSource) -> Iterator[Pixels]:
+    return paint(job, model, codes, noise, truncation_of(job, model), lod=job.request.input.lod)
 
 
 def _noise(job: Job, who: Sequence[Identity], found: Mapping[str, Tensor] | None = None) -> NoiseSource:

@@ -17,7 +17,7 @@ from workers.images import to_pixels
 from workers.job import Result, RunningJob
 from workers.provenance import provenance, to_text
 from workers.work import painting
-from workers.work.sources import Truncation, from_seeds, paintable
+from workers.work.sources import Truncation, from_seeds, paintable, psi_of
 
 SAMPLES = 16
 
@@ -55,7 +55,8 @@ def _samples(job: RunningJob[ImportRequest], folder: Path) -> bytes:
     truncation = Truncation(0.7, class_index=0 if card.classes else None)
     inputs = paintable(job, model, from_seeds(range(SAMPLES), generator), truncation)
     collage: Collage | None = None
-    for index, pixels in enumerate(to_pixels(job.forward(model, painting.Paint("const"), inputs))):
+    op = painting.Paint("const", psi=psi_of(generator, truncation))
+    for index, pixels in enumerate(to_pixels(job.forward(model, op, inputs))):
         collage = collage or Collage.squarish(SAMPLES, *pixels.shape[:2])
         collage.place(index, pixels)
     assert collage is not None

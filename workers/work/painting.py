@@ -31,18 +31,19 @@ def map_z(generator: StyleGenerator, inputs: Inputs) -> Tensor:
 @dataclass(frozen=True)
 class Paint:
     """Codes -> pictures. A code is ws (N, L, w_dim) or styles (N, S), with `noise:<layer>` (N, 1, H, W) for
-    the layers whose noise is given; or, for families without W, z (N, z_dim), psi (N,) and perhaps c.
+    the layers whose noise is given; or, for families without W, z (N, z_dim) and perhaps c (N, c_dim).
     """
 
     noise: Noise = "none"  # of the layers whose noise is not given
     lod: float | None = None
+    psi: float = 1.0  # for families without W
 
     def __call__(self, generator: Generator, inputs: Inputs) -> Tensor:
         if isinstance(generator, StyleGenerator):
             images = self._from_styles(generator, inputs)
         else:
-            images = generator(inputs["z"], inputs.get("c"), inputs["psi"], lod=self.lod)
-        return to_uint8(images, generator.pixel_gain)
+            images = generator(inputs["z"], inputs.get("c"), self.psi, lod=self.lod)
+        return to_uint8(images, generator.pixel_gain, generator.pixel_offset)
 
     def _from_styles(self, generator: StyleGenerator, inputs: Inputs) -> Tensor:
         noises = {name.removeprefix(NOISE): t for name, t in inputs.items() if name.startswith(NOISE)}

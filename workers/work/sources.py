@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -127,7 +127,9 @@ def with_w(generator: Generator) -> StyleGenerator:
 
 def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
     """What `painting.map_z` takes, for latents in Z; without W it is what `painting.Paint` takes."""
-    inputs = {"z": latents.rows, "psi": _psi(len(latents), model.generator, truncation)}
+    inputs = {"z": latents.rows}
+    if isinstance(model.generator, StyleGenerator):
+        inputs["psi"] = _psi_of_layers(len(latents), model.generator, truncation)
     if model.generator.c_dim:
         inputs["c"] = _one_hot(truncation.class_index, len(latents), model.generator.c_dim)
     elif truncation.class_index is not None:
@@ -135,10 +137,8 @@ def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> 
     return inputs
 
 
-def _psi(N: int, generator: Generator, truncation: Truncation) -> Tensor:
-    """(N, L): psi in the layers before the cutoff, 1 in the others; without layers (N,)."""
-    if not isinstance(generator, StyleGenerator):
-        return torch.full((N,), 1.0 if generator.psi_acts_on == "none" else truncation.psi)
+def _psi_of_layers(N: int, generator: StyleGenerator, truncation: Truncation) -> Tensor:
+    """(N, L): psi in the layers before the cutoff, 1 in the others."""
     psi = torch.ones(N, generator.num_ws)
     psi[:, : truncation.cutoff] = truncation.psi
     return psi
@@ -150,6 +150,11 @@ def _one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
     if class_index >= c_dim:
         raise UnsupportedByModel(f"this model has the classes 0 to {c_dim - 1}, so no {class_index}")
     return F.one_hot(torch.tensor(class_index), c_dim).float().expand(N, -1)
+
+
+def psi_of(generator: Generator, truncation: Truncation) -> float:
+    """What `painting.Paint` needs of the truncation: codes of families with W have it in them."""
+    return truncation.psi if generator.psi_acts_on == "z" else 1.0
 
 
 def paintable(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
@@ -185,8 +190,9 @@ class NoiseSource:
         pictures = [_draw_noise(generator, self.seed, *who) for who in self.identities[first : first + count]]
         return {painting.NOISE + name: torch.stack([p[name] for p in pictures]) for name in pictures[0]}
 
-    def op(self, lod: float | None) -> Op:
-        return painting.Paint("const" if self.mode == "const" and not self.found else "none", lod)
+    def rest(self) -> Literal["const", "none"]:
+        """The noise of the layers that `inputs` says nothing of."""
+        return "const" if self.mode == "const" and not self.found else "none"
 
 
 def identities(origins: Sequence[Mapping[str, Any]]) -> list[Identity]:
@@ -212,6 +218,7 @@ def paint(
     model: Painter,
     inputs: Mapping[str, Tensor],
     noise: NoiseSource,
+    truncation: Truncation,
     *,
     lod: float | None = None,
     begin: float = 0.0,
@@ -220,10 +227,11 @@ def paint(
 
     Progress goes from `begin` to 1.
     """
+    op = painting.Paint(noise.rest(), lod, psi_of(model.generator, truncation))
     N = len(next(iter(inputs.values())))
     pending: Answer | None = None
     for first in range(0, N + CHUNK, CHUNK):
-        following = _submit(job, model, inputs, noise, lod, first) if first < N else None
+        following = _submit(job, model, op, inputs, noise, first) if first < N else None
         if pending is not None:
             yield from to_pixels(job.wait(pending))
             done = min(first, N)
@@ -234,11 +242,11 @@ def paint(
 def _submit(
     job: RunningJob,
     model: Painter,
+    op: Op,
     inputs: Mapping[str, Tensor],
     noise: NoiseSource,
-    lod: float | None,
     first: int,
 ) -> Answer:
     chunk = {name: t[first : first + CHUNK] for name, t in inputs.items()}
     count = len(next(iter(chunk.values())))
-    return job.submit(model, noise.op(lod), {**chunk, **noise.inputs(model.generator, first, count)})
+    return job.submit(model, op, {**chunk, **noise.inputs(model.generator, first, count)})

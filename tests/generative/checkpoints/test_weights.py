@@ -129,9 +129,13 @@ MODELS = {
     "endless-mapping": (nvlabs_with(mapping_kwargs={"num_layers": 10**9}), "bad_config"),
     "optimizer-for-a-network": (
         lambda f: f.rosinality(change=lambda root: root.update(g_ema={"state": {"a": 1}})),
-        "malformed",
+        "unsupported_format",
     ),
-    "list-for-a-network": (lambda f: f.rosinality(change=lambda root: root.update(g_ema=[1])), "malformed"),
+    "list-for-a-network": (
+        lambda f: f.rosinality(change=lambda root: root.update(g_ema=[1])),
+        "unsupported_format",
+    ),
+    "text-for-a-tensor": (changed(**{"conv1.conv.weight": "hello"}), "malformed"),
     "network-of-text": (lambda f: pickle.dumps({"G_ema": "hello"}), "unsupported_format"),
     "no-G_ema": (lambda f: pickle.dumps({"G": None}), "missing_keys"),
     "list": (lambda f: pickle.dumps([1, 2]), "unsupported_format"),

@@ -55,3 +55,18 @@ def test_a_flat_picture_keeps_its_brightness_away_from_the_border():
     for resampled in (upsample2d(flat, kernel), downsample2d(flat, kernel)):
         inner = resampled[:, :, 2:-2, 2:-2] if resampled.shape[2] > 4 else resampled[:, :, 1:-1, 1:-1]
         torch.testing.assert_close(inner, torch.full_like(inner, 0.7))
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (9, 8, 9, 8), (-6, -5, -7, 1), (30, 2, 1, 40)])
+@pytest.mark.parametrize("up, down, taps", [(1, 1, 1), (2, 1, 12), (4, 1, 24), (1, 2, 12), (3, 2, 5)])
+def test_taps_along_both_axes_are_the_matrix_of_their_products(up, down, taps, padding):
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 3, 26, 25, generator=rng, dtype=torch.float64)
+    row = torch.randn(taps, generator=rng, dtype=torch.float64)  # not symmetric: a flip would show
+    options = {"up": up, "down": down, "padding": padding}
+
+    expected = upfirdn2d_reference(x, torch.outer(row, row), **options)
+
+    torch.testing.assert_close(upfirdn2d(x, row, **options), expected)
+    torch.testing.assert_close(upfirdn2d(x, torch.outer(row, row), **options), expected)
+    torch.testing.assert_close(upfirdn2d_reference(x, row, **options), expected)
