@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from generative.cards import About, Card, Layer, read_card, write_card
@@ -107,7 +107,7 @@ def _save_weights(path: Path, module: nn.Module, half: bool) -> None:
         dtype = torch.float16 if half else torch.float32
         state[name] = value.detach().cpu().to(dtype).contiguous()
     config = json.dumps(describe(network_name(module), module.config))
-    path.write_bytes(save(state, metadata={"config": config}))  # one entry: several come in random order
+    save_file(state, path, metadata={"config": config})  # one entry: several come in random order
 
 
 def _save_statistics(folder: Path, generator: StyleGenerator) -> dict[str, Any]:

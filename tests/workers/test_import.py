@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from client.packing import packed
+from generative.cards import About
+from generative.store import save_model
 from jobs.blobs import upload_key
 from jobs.errors import BadCheckpoint, JobFailed
 from jobs.schemas import Status, request_adapter
 from jobs.store import ModelRow
+from tests.families import tiny
+from tests.generative.checkpoints.test_alae import official as official_alae
 from tests.workers.given import TENANT, pixels_of
 from workers import converter
 from workers.converter import GiB, Limits, run_limited
@@ -58,6 +63,37 @@ def test_an_imported_model_can_be_named_by_jobs_at_once(run, context, submit, fi
         run_job(made.id, generate, context)
         shas.append(finished(made).outputs[0].about)
     assert shas[0] == shas[1]
+
+
+def test_names_of_classes_come_with_the_checkpoint(run, context, submit, finished, tmp_path):
+    save_model(tmp_path / "model", tiny("stylegan2"), About(name="made"))
+    (tmp_path / "names").write_text("ant\nbee\ncow\n")
+    with packed(tmp_path / "model" / "weights.safetensors", tmp_path / "names") as archive:
+        assert run(archive.read_bytes()).status is Status.SUCCEEDED
+    assert context.store.get_model(TENANT, "mine").card["class_names"] == ["ant", "bee", "cow"]
+    made = submit("generate", model="mine", input={"class": "cow"})
+    run_job(made.id, generate, context)
+    assert finished(made).status is Status.SUCCEEDED
+
+    (tmp_path / "names").write_text("ant\nbee\n")
+    with packed(tmp_path / "model" / "weights.safetensors", tmp_path / "names") as archive:
+        job = run(archive.read_bytes(), "other")
+    assert (job.status, job.error.code) == (Status.FAILED, "bad_config")
+
+
+def test_a_folder_of_files_is_one_model_with_its_encoder(run, context, tmp_path):
+    folder = tmp_path / "alae"
+    folder.mkdir()
+    (folder / "last_checkpoint").write_text("training_artifacts/alae/model_final.pth")
+    (folder / "alae.yaml").write_text("MODEL:\n  LAYER_COUNT: 3\n")
+    torch.save(official_alae(), folder / "model_final.pth")
+    with packed(folder) as archive:
+        job = run(archive.read_bytes())
+    assert job.status is Status.SUCCEEDED, job.error
+    row = context.store.get_model(TENANT, "mine")
+    assert (row.card["family"], row.card["encoder"]["network"]) == ("alae", "alae_encoder")
+    assert row.card["provenance"]["format"] == "alae"
+    assert context.blobs.exists(f"{row.prefix}encoder.safetensors")
 
 
 def test_a_name_that_another_model_has_is_refused(run, checkpoint, context):

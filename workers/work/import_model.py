@@ -4,7 +4,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from generative.generator import Generator
+import torch
+
+from generative.generator import Generator, StyleGenerator
 from generative.store import load_model
 from jobs.blobs import fetch, model_prefix
 from jobs.catalog import read_folder
@@ -17,7 +19,7 @@ from workers.images import to_pixels
 from workers.job import Result, RunningJob
 from workers.provenance import provenance, to_text
 from workers.work import painting
-from workers.work.sources import Truncation, from_seeds, paintable, psi_of
+from workers.work.sources import Truncation, from_seeds, mapping_inputs, psi_of
 
 SAMPLES = 16
 
@@ -49,18 +51,25 @@ class _Fresh:
 
 
 def _samples(job: RunningJob[ImportRequest], folder: Path) -> bytes:
-    """A grid of seeds 0 to 15 as a PNG; which also shows that the model paints."""
+    """A grid of seeds 0 to 15, of the first classes where there are some, as a PNG; which also shows that the
+    model paints.
+    """
     generator, card = load_model(folder)
     model = _Fresh(generator.to(job.context.engine.device))
     truncation = Truncation(0.7, class_index=0 if card.classes else None)
-    inputs = paintable(job, model, from_seeds(range(SAMPLES), generator), truncation)
+    codes = mapping_inputs(model, from_seeds(range(SAMPLES), generator), truncation)
+    if card.classes:
+        codes["c"] = torch.eye(card.classes)[torch.arange(SAMPLES) % card.classes]
+    if isinstance(generator, StyleGenerator):
+        codes = {"ws": job.forward(model, painting.map_z, codes)}
     collage: Collage | None = None
     op = painting.Paint("const", psi=psi_of(generator, truncation))
-    for index, pixels in enumerate(to_pixels(job.forward(model, op, inputs))):
+    for index, pixels in enumerate(to_pixels(job.forward(model, op, codes))):
         collage = collage or Collage.squarish(SAMPLES, *pixels.shape[:2])
         collage.place(index, pixels)
     assert collage is not None
-    return png(collage.pixels, to_text(provenance(job.kind, card.name, card.sha256, {"psi": 0.7})))
+    about = {} if card.truncation == "none" else {"psi": truncation.psi}
+    return png(collage.pixels, to_text(provenance(job.kind, card.name, card.sha256, about)))
 
 
 def _store(job: RunningJob[ImportRequest], folder: Path, prefix: str) -> None:
