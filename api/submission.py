@@ -14,6 +14,7 @@ from jobs import tracing
 from jobs.catalog import Catalog
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
 from jobs.evaluation import EvaluateInput, Pictures
+from jobs.inversion import MaskDegradation
 from jobs.schemas import ArtifactRef, InvertRequest, JobRequest, Source, submit_adapter
 from jobs.settings import Settings
 from jobs.store import JobRow, JobStore
@@ -35,6 +36,7 @@ class Desk:
         """The job in `raw` and True; or, for a key that was used with the same job, that job and False."""
         with self.metrics.submit_seconds.time():
             request = parse(raw)
+            request = self.catalog.completed(tenant, request)
             self._check(tenant, request)
             return self.record(tenant, self._with_target(request), key)
 
@@ -61,6 +63,9 @@ class Desk:
         images = getattr(request.input if source is None else source, "images", None)
         for image in images or ():
             self._check_image(tenant, image)
+        degradation = getattr(getattr(request.input, "inversion", request.input), "degradation", None)
+        if isinstance(degradation, MaskDegradation):
+            self._check_image(tenant, degradation.image)
         if isinstance(source, Source) and source.artifact is not None:
             self._check_artifact(tenant, source.artifact)
         if isinstance(request.input, EvaluateInput) and isinstance(request.input.reference, Pictures):

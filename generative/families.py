@@ -22,6 +22,7 @@ from generative.networks import (
     idinvert,
     idinvert_encoder,
     pggan,
+    style_encoder,
     stylegan,
     stylegan2,
     stylegan3,
@@ -52,6 +53,7 @@ GENERATORS: dict[str, Kind] = {
     "alae": Kind(alae.ALAEConfig, alae.Generator),
 }
 ENCODERS: dict[str, Kind] = {
+    "style_encoder": Kind(style_encoder.StyleEncoderConfig, style_encoder.Encoder),
     "idinvert_encoder": Kind(idinvert_encoder.IdInvertEncoderConfig, idinvert_encoder.Encoder),
     "alae_encoder": Kind(alae_encoder.ALAEEncoderConfig, alae_encoder.Encoder),
 }

@@ -114,6 +114,11 @@ class StyleGenerator(Generator):
         """Length of the style of each layer, coarse to fine; their sum is the length of S."""
         return {name: len(weight) for name, weight in self.style_weights().items()}
 
+    def split_styles(self, rows: Tensor) -> dict[str, Tensor]:
+        """S as one array, (N, channels of all layers) -> (N, channels) by layer name."""
+        widths = self.style_widths()
+        return dict(zip(widths, rows.split(list(widths.values()), dim=1), strict=True))
+
     def synthesize_styles(
         self,
         styles: Mapping[str, Tensor],

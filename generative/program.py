@@ -4,7 +4,7 @@ A *program* says what is optimised, by which loss and schedule, and when a sampl
 of jobs or devices. `advance` takes one Adam step (Kingma and Ba, 2015; the bias-corrected form of
 `torch.optim.Adam`) on a whole batch, with a step count and a learning rate for each sample, so that samples
 may join and leave between any two steps. `run` is the plain loop; a serving engine drives the same
-functions with the samples of many callers.
+functions with the samples of many callers. A program with `optimiser = "sgd"` takes plain gradient descent.
 
 Everything that a sample is lies in tensors, and random draws depend on (seed, step) alone. So a run that
 goes on from a checkpoint makes the same numbers as one that was never interrupted, as long as it is stacked
@@ -103,7 +103,8 @@ def advance(program: Program, batch: Batch) -> Step:
     with torch.no_grad():
         terms = {name: t.detach() for name, t in seen.terms.items()}
         first = torch.where(batch.step == 0, terms["total"], batch.first)
-        moved = _adam(program, batch, dict(zip(params, gradients, strict=True)))
+        move = _descent if getattr(program, "optimiser", "adam") == "sgd" else _adam
+        moved = move(program, batch, dict(zip(params, gradients, strict=True)))
         after = replace(moved, params=program.settle(moved.params), step=batch.step + 1, first=first)
         outcome = program.outcome(batch.constants, after.step, terms)
         sound = torch.isfinite(terms["total"]) & (terms["total"] <= EXPLOSION * (1 + first))
@@ -125,6 +126,13 @@ def _adam(program: Program, batch: Batch, gradients: Tensors) -> Batch:
         scale = v[name].sqrt() / _beside(spread, g) + EPSILON
         params[name] = batch.params[name] - _beside(size, g) * m[name] / scale
     return replace(batch, params=params, m=m, v=v)
+
+
+def _descent(program: Program, batch: Batch, gradients: Tensors) -> Batch:
+    """Parameters after a step of plain gradient descent, each sample with its own learning rate."""
+    rate = program.learning_rate(batch.constants, batch.step)
+    params = {name: batch.params[name] - _beside(rate, g) * g for name, g in gradients.items()}
+    return replace(batch, params=params)
 
 
 def _beside(x: Tensor, other: Tensor) -> Tensor:

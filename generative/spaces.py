@@ -18,6 +18,8 @@ class Space(enum.StrEnum):
     W = "w"  # (N, w_dim), out of the mapping network
     W_PLUS = "w+"  # (N, L, w_dim), one w for each layer
     S = "s"  # (N, channels) for each layer, the scales of its input channels
+    P = "p"  # (N, w_dim), W before its last leaky ReLU, whitened (`generative.p_space`)
+    P_PLUS = "p+"  # (N, L, w_dim), one for each layer
 
 
 def broadcast(w: Tensor, num_ws: int) -> Tensor:

@@ -84,6 +84,15 @@ def load_encoder(folder: Path) -> nn.Module:
     return _load(folder / ENCODER, card.encoder, card.name)
 
 
+def save_encoder(folder: Path, encoder: nn.Module, *, half: bool = False) -> Card:
+    """Write an encoder into a model folder that is complete, and name it in the card."""
+    _save_weights(folder / ENCODER, encoder, half)
+    described = _plain(describe(network_name(encoder), encoder.config))
+    card = read_card(folder).model_copy(update={"encoder": described})
+    write_card(folder, card)
+    return card
+
+
 def load_statistics(folder: Path) -> WStatistics | None:
     """What `save_model` wrote; None for a family without W."""
     path = folder / STATISTICS

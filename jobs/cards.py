@@ -40,6 +40,8 @@ class Card(BaseModel):
     class_names: tuple[str, ...] = ()
     truncation: Literal["w", "z", "none"] = "w"
     """What `psi` acts on."""
+    encoder: dict[str, Any] = {}
+    """Of the network that finds latents; empty without one."""
     max_lod: float = 0
     """The largest level of detail that can be left out."""
     spaces: tuple[str, ...]

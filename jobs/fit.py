@@ -13,6 +13,7 @@ from typing import Any
 from jobs.cards import Card
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EvaluateInput
+from jobs.inversion import DownsampleDegradation, Inversion
 from jobs.schemas import (
     MAX_IMAGES,
     EditInput,
@@ -31,23 +32,36 @@ from jobs.schemas import (
 
 FLOAT32_MAX = 3.4028234663852886e38
 WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
-_WAY = {"z": 0, "w": 1, "w+": 1, "s": 2}
+_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2}
 
 
 def check(request: JobRequest, card: Card) -> None:
     """Raises BadRequest, or a kind of it, that says what does not fit."""
     if isinstance(request, ImportRequest):
         return
+    request = completed(request, card)
     if request.output.latents != "none":
         _check_space(request.output.latents, card, "output.latents")
     if isinstance(request, GenerateRequest):
         _check_generate(request.input, card)
     elif isinstance(request, InvertRequest):
-        _check_space(request.input.space, card, "input.space")
+        _check_inversion(request.input, card, "input")
     elif isinstance(request, EditRequest):
         _check_edit(request.input, card)
     elif isinstance(request, EvaluateRequest):
         _check_evaluate(request.input, card)
+
+
+def completed(request: JobRequest, card: Card) -> JobRequest:
+    """The request with what its inversion leaves out, which depends on the method and on the model."""
+    given = request.input
+    if isinstance(given, InvertInput):
+        given = given.model_copy(update=given.completed(bool(card.encoder), card.spaces))
+    elif isinstance(given, EditInput):
+        inversion = given.inversion
+        inversion = inversion.model_copy(update=inversion.completed(bool(card.encoder), card.spaces))
+        given = given.model_copy(update={"inversion": inversion})
+    return request.model_copy(update={"input": given})
 
 
 def pictures(request: JobRequest) -> int:
@@ -81,7 +95,7 @@ def _check_generate(given: GenerateInput, card: Card) -> None:
 def _check_edit(given: EditInput, card: Card) -> None:
     _check_source(given.source, given, card)
     if given.source.images is not None:
-        _check_space(given.inversion.space, card, "input.inversion.space")
+        _check_inversion(given.inversion, card, "input.inversion")
     at = _source_space(given)
     for i, operation in enumerate(given.operations):
         at = _onward(at, card.direction(operation.name).space, f"input.operations[{i}]")
@@ -90,6 +104,34 @@ def _check_edit(given: EditInput, card: Card) -> None:
     strengths = len(given.sweep.strengths) if given.sweep else 1
     if (_count(given.source) or 1) * strengths > MAX_IMAGES:
         raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
+
+
+def _check_inversion(given: Inversion, card: Card, where: str) -> None:
+    """given: completed."""
+    method, space, losses = given.defaults, given.space, given.losses
+    assert space is not None
+    if method.encoder and not card.encoder:
+        raise UnsupportedByModel(
+            f"{where}.method: {given.method} begins with an encoder, and the model {card.name!r} has none;"
+            " take projector."
+        )
+    if not method.allows(space):
+        listed = ", ".join(dict.fromkeys((method.space, *method.spaces)))
+        raise BadRequest(f"{where}.space: {given.method} searches in {listed}, not in {space!r}.")
+    _check_space(space, card, f"{where}.space")
+    if given.method == "pti" and given.degradation is not None:
+        raise BadRequest(f"{where}.degradation: pti tunes the generator to whole pictures.")
+    if method.needs and (given.degradation is None or given.degradation.type not in method.needs):
+        raise BadRequest(f"{where}.degradation: {given.method} needs one of the type {method.needs[0]}.")
+    if losses.in_domain and not card.encoder:
+        raise UnsupportedByModel(f"{where}.losses.in_domain: the model {card.name!r} has no encoder.")
+    if space == "z" and card.classes:
+        raise UnsupportedByModel(f"{where}.space: z of a model with classes cannot be searched.")
+    if isinstance(given.degradation, DownsampleDegradation) and card.resolution % given.degradation.factor:
+        raise BadRequest(
+            f"{where}.degradation.factor: {card.resolution} pixels cannot be divided by"
+            f" {given.degradation.factor}."
+        )
 
 
 def _check_evaluate(given: EvaluateInput, card: Card) -> None:
@@ -122,7 +164,7 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
 def _source_space(given: EditInput) -> str:
     """Where the latents are before the first operation; for an artifact the earliest that it can be."""
     if given.source.images is not None:
-        return given.inversion.space
+        return str(given.inversion.space)
     return given.source.latents.space if given.source.latents is not None else "z"
 
 
@@ -194,6 +236,8 @@ def _check_latents(latents: Latents, card: Card) -> None:
         "z": (card.z_dim,),
         "w": (card.w_dim,),
         "w+": (card.num_ws, card.w_dim),
+        "p": (card.w_dim,),
+        "p+": (card.num_ws, card.w_dim),
         "s": (card.style_size,),
     }[latents.space]
     shape = _values_shape(latents.values) if latents.values is not None else _shape(latents)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from pydantic_core import PydanticCustomError
 
 from jobs.evaluation import EvaluateInput
+from jobs.inversion import Inversion
 from jobs.words import (
     MAX_IMAGES,
     MAX_SEED,
@@ -182,36 +183,6 @@ class GenerateInput(Strict):
         return self
 
 
-class StopRule(Strict):
-    perceptual: Annotated[float, Field(gt=0)]
-    """Stop a picture as soon as its perceptual distance is at most this."""
-
-
-class LossWeights(Strict):
-    pixel: Annotated[float, Field(ge=0, le=1e4)] = 1.0
-    perceptual: Annotated[float, Field(ge=0, le=1e4)] = 1.0
-    noise_regularization: Annotated[float, Field(ge=0, le=1e8)] = 1e5
-
-    @model_validator(mode="after")
-    def _something_to_match(self) -> "LossWeights":
-        if self.pixel == 0 and self.perceptual == 0:
-            raise ValueError("pixel and perceptual cannot both be 0")
-        return self
-
-
-class Inversion(Strict):
-    """How pictures are turned into latents."""
-
-    method: Literal["projector"] = "projector"
-    space: Literal["w", "w+"] = "w+"
-    steps: Annotated[int, Field(ge=1, le=5000)] = 200
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Peak of the schedule: linear ramp up over the first 5 %, cosine ramp down over the last 25 %."""
-    losses: LossWeights = LossWeights()
-    stop: StopRule | None = None
-    seed: Seed = 0
-
-
 class InvertInput(Inversion):
     images: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=16)]
     preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
@@ -275,7 +246,7 @@ class OutputOptions(Strict):
     """Also one picture with all of them; always made for sweeps and mixing."""
     film: Literal["mp4", "webp"] = "mp4"
     """Format of the film that an interpolation makes."""
-    latents: Literal["none", "z", "w", "w+", "s"] = "none"
+    latents: Literal["none", "z", "w", "w+", "s", "p", "p+"] = "none"
     """Also a safetensors file with the latents in this space."""
     inline: bool = False
     """Put outputs of up to 1 MiB in all into the answer, as base64."""

@@ -1,15 +1,15 @@
 """Latents as they come in and go out: JSON numbers, base64, safetensors files.
 
-In all three a space is one array: z (N, z_dim), w (N, w_dim), w+ (N, L, w_dim), and s (N, S), the styles
-of all layers from coarse to fine, one after the other. A file holds it under the name of its space, with
-one metadata entry, `ganserve`: what `workers.provenance` says of it.
+In all three a space is one array: z (N, z_dim), w (N, w_dim), w+ (N, L, w_dim), p and p+ like w and w+, and
+s (N, S), the styles of all layers from coarse to fine, one after the other. A file holds it under the name of
+its space, with one metadata entry, `ganserve`: what `workers.provenance` says of it.
 """
 
 import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from jobs.schemas import Latents as GivenLatents
 from workers.provenance import KEYWORD, to_text
 from workers.work.painting import NOISE
 
+TUNING = "tuning:"  # prefix of what belongs to latent i: `tuning:<i>:<name>`
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -36,6 +38,8 @@ class Latents:
     origins: tuple[Mapping[str, Any], ...]
     noises: Mapping[str, Tensor] = field(default_factory=dict)
     """Noise maps (N, 1, H, W) by layer that were found together with the latents, in an inversion."""
+    tunings: tuple[Mapping[str, Tensor], ...] = ()
+    """For each of them what pivotal tuning has added to the generator's weights; empty without tuning."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,7 +48,7 @@ class Latents:
         """One of them, alone."""
         keep = slice(index, index + 1)
         noises = {name: t[keep] for name, t in self.noises.items()}
-        return Latents(self.space, self.rows[keep], self.origins[keep], noises)
+        return Latents(self.space, self.rows[keep], self.origins[keep], noises, self.tunings[keep])
 
 
 def known_by_hash(space: Space, rows: Tensor, noises: Mapping[str, Tensor] | None = None) -> Latents:
@@ -63,11 +67,12 @@ def row_shape(space: Space, generator: Generator) -> tuple[int, ...]:
     """The shape of one latent. Raises UnsupportedByModel for a space that the family lacks."""
     if space is Space.Z:
         return (generator.z_dim,)
-    if not isinstance(generator, StyleGenerator):
-        raise UnsupportedByModel(f"the family {generator.family} has the space z only, not {space}")
+    if not isinstance(generator, StyleGenerator) or space not in generator.spaces:
+        raise UnsupportedByModel(f"the family {generator.family} has no space {space}")
     if space is Space.S:
         return (sum(generator.style_widths().values()),)
-    return (generator.w_dim,) if space is Space.W else (generator.num_ws, generator.w_dim)
+    one = space in (Space.W, Space.P)
+    return (generator.w_dim,) if one else (generator.num_ws, generator.w_dim)
 
 
 def check(latents: Latents, generator: Generator) -> Latents:
@@ -101,9 +106,14 @@ def parse(given: GivenLatents) -> Tensor:
 
 def to_file(latents: Latents, about: Mapping[str, Any]) -> bytes:
     noises = {NOISE + layer: t.contiguous() for layer, t in latents.noises.items()}
-    return save(
-        {latents.space.value: latents.rows.contiguous(), **noises}, metadata={KEYWORD: to_text(about)}
-    )
+    tunings = {f"{TUNING}{i}:{name}": t for i, d in enumerate(latents.tunings) for name, t in d.items()}
+    rows = {latents.space.value: latents.rows.contiguous()}
+    return save({**rows, **noises, **tunings}, metadata={KEYWORD: to_text(about)})
+
+
+def codes_to_file(codes: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    """Tensors by name, of which no other job can paint."""
+    return save(dict(codes), metadata={KEYWORD: to_text(about)})
 
 
 def from_file(body: bytes) -> Latents:
@@ -116,7 +126,14 @@ def from_file(body: bytes) -> Latents:
     if len(spaces) != 1:
         raise UnknownArtifact("that output holds no latents")
     noises = {name.removeprefix(NOISE): t for name, t in tensors.items() if name.startswith(NOISE)}
-    return known_by_hash(spaces[0], tensors[spaces[0].value].to(torch.float32), noises)
+    found = known_by_hash(spaces[0], tensors[spaces[0].value].to(torch.float32), noises)
+    tunings = tuple(_tuning(tensors, i) for i in range(len(found)))
+    return replace(found, tunings=tunings) if any(tunings) else found
+
+
+def _tuning(tensors: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
+    prefix = f"{TUNING}{i}:"
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def layers_of(text: str, num_ws: int) -> tuple[int, ...]:

@@ -12,20 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from generative.cards import CARD, Card, read_card
 from generative.editing.direction import Direction
 from generative.editing.files import load_directions
-from generative.generator import Generator
+from generative.generator import Generator, StyleGenerator
+from generative.inversion.codes import CodeBook
+from generative.inversion.encoding import Encoder, encode
+from generative.inversion.search import viewed
 from generative.losses import PerceptualDistance
 from generative.metrics.examiner import Examiner
 from generative.metrics.extractors import ShippedFeatures
 from generative.networks import feature_network
 from generative.networks.feature_network import FeatureNetwork
 from generative.statistics import WStatistics
-from generative.store import load_model, load_statistics
+from generative.store import load_encoder, load_model, load_statistics
 from jobs import tracing
 from jobs.blobs import BlobStore, fetch
 from jobs.errors import NotFound, UnknownModel
@@ -35,6 +39,34 @@ from workers.metrics import LOAD_SECONDS, MODELS_LOADED
 
 CAPACITY = 4  # models kept in memory
 LENDER = "portraits"  # the shipped model whose feature network serves colour models that have none
+
+
+class Encoding:
+    """An encoder for a generator: called with pictures (N, C, H, W) it gives ws (N, L, D)."""
+
+    def __init__(self, encoder: Encoder, num_ws: int, img_resolution: int) -> None:
+        self._encoder, self._num_ws, self.img_resolution = encoder, num_ws, img_resolution
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return encode(self._encoder, images, self._num_ws)
+
+
+class Comparing:
+    """A perceptual distance for pictures of one size: called with two sets (N, C, H, W) it gives (N,)."""
+
+    def __init__(self, distance: PerceptualDistance, img_resolution: int) -> None:
+        self._distance, self.img_resolution = distance, img_resolution
+
+    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self._distance(viewed(a), viewed(b))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Something in the place where the engine expects a generator: what operations are applied to."""
+
+    generator: Encoding | Comparing
 
 
 @dataclass(frozen=True)
@@ -49,6 +81,21 @@ class LoadedModel:
     """None for a family without W."""
     directions: Mapping[str, Direction]
     perceptual: PerceptualDistance | None
+    codes: CodeBook
+    encoder: Encoder | None = None
+
+    @cached_property
+    def encode(self) -> Encoding | None:
+        """Pictures to ws; one for as long as the model is loaded, for searches that share it share steps."""
+        if self.encoder is None or not isinstance(self.generator, StyleGenerator):
+            return None
+        return Encoding(self.encoder, self.generator.num_ws, self.generator.img_resolution)
+
+    @cached_property
+    def comparing(self) -> Comparing:
+        """One for as long as the model is loaded."""
+        assert self.perceptual is not None
+        return Comparing(self.perceptual, self.generator.img_resolution)
 
     @cached_property
     def examiner(self) -> Examiner | None:
@@ -57,18 +104,6 @@ class LoadedModel:
             return None
         network = self.perceptual.features
         return Examiner(self.generator, ShippedFeatures(network), network, self.perceptual)
-
-    @property
-    def w_mean(self) -> torch.Tensor:
-        """(w_dim,), on the generator's device."""
-        assert self.statistics is not None
-        return self.statistics.mean.to(next(self.generator.parameters()))
-
-    @property
-    def w_std(self) -> float:
-        """Root of the mean squared distance of w to its mean."""
-        assert self.statistics is not None
-        return self.statistics.total_std
 
 
 class Models:
@@ -125,14 +160,18 @@ class Models:
     @LOAD_SECONDS.time()
     def _load(self, folder: Path, sha256: str) -> LoadedModel:
         generator, card = load_model(folder)
+        statistics = load_statistics(folder)
+        generator = generator.to(self._device)
         model = LoadedModel(
             name=card.name,
             sha256=sha256,
             card=card,
-            generator=generator.to(self._device),
-            statistics=load_statistics(folder),
+            generator=generator,
+            statistics=statistics,
             directions=load_directions(folder),
             perceptual=self._perceptual(folder, card),
+            codes=CodeBook(generator, statistics),
+            encoder=cast(Encoder, load_encoder(folder).to(self._device)) if card.encoder else None,
         )
         with self._guard:
             self._loaded[folder] = sha256, model

@@ -28,6 +28,7 @@ from generative.networks.progressive import (
     last_block,
     pixel_norm,
 )
+from generative.spaces import Space
 
 MAPPING_LR = 0.01  # stored weights and biases of the mapping network are 100 times as large
 FUSED_FROM = 128  # pixels, for fused_scale "auto"
@@ -263,6 +264,7 @@ class Generator(StyleGenerator):
     """
 
     family = "stylegan"
+    spaces = (*StyleGenerator.spaces, Space.P, Space.P_PLUS)
 
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()

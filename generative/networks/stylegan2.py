@@ -27,6 +27,7 @@ from generative.networks.limits import (
 from generative.networks.mapping import SQRT2, FullyConnected, MappingNetwork
 from generative.ops.modulated_conv2d import modulated_conv2d
 from generative.ops.upfirdn2d import fir_filter, upsample2d
+from generative.spaces import Space
 
 Architecture = Literal["skip", "resnet", "orig"]
 
@@ -278,6 +279,7 @@ class Generator(StyleGenerator):
     """
 
     family = "stylegan2"
+    spaces = (*StyleGenerator.spaces, Space.P, Space.P_PLUS)
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from generative.networks.mapping import FullyConnected, MappingNetwork
 from generative.networks.stylegan3_filters import lowpass_filter
 from generative.networks.stylegan3_geometry import Band, Layer, StyleGAN3Config, bands, layers
 from generative.ops.filtered_lrelu import filtered_lrelu
+from generative.spaces import Space
 
 W_AVG_BETA = 0.998  # of training; pictures do not depend on it
 
@@ -193,6 +194,7 @@ class Generator(StyleGenerator):
     """
 
     family = "stylegan3"
+    spaces = (*StyleGenerator.spaces, Space.P, Space.P_PLUS)
 
     def __init__(self, config: StyleGAN3Config) -> None:
         super().__init__()

@@ -223,6 +223,11 @@ def _pictures(job: str | None = None, image: str | None = None) -> dict[str, Any
     return generate(kind="evaluate", input={"metrics": ["fid"], "reference": reference})
 
 
+def _restore(mask: str) -> dict[str, Any]:
+    degradation = {"type": "mask", "image": mask}
+    return generate(kind="invert", input={"images": [f"img_{'1' * 64}"], "degradation": degradation})
+
+
 BODIES: dict[tuple[str, str], tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("ArtifactRef", "job"): (
         "job_id",
@@ -236,6 +241,7 @@ BODIES: dict[tuple[str, str], tuple[str, Callable[[str], dict[str, Any]]]] = {
         ),
     ),
     ("InvertInput", "images"): ("image_id", lambda id: generate(kind="invert", input={"images": [id]})),
+    ("MaskDegradation", "image"): ("image_id", lambda id: _restore(mask=id)),
     ("Pictures", "job"): ("job_id", lambda id: _pictures(job=id)),
     ("Pictures", "images"): ("image_id", lambda id: _pictures(image=id)),
     ("GenerateRequest", "model"): ("name", lambda id: generate(model=id)),

@@ -158,3 +158,30 @@ def test_the_picture_of_the_latest_step_can_be_seen() -> None:
     picture = course.preview(0)
     assert picture is not None
     torch.testing.assert_close(picture.flatten(), torch.tensor(ONE[0]), rtol=0, atol=1e-2)
+
+
+def test_plain_descent_goes_down_the_gradient_at_the_rate_of_each_sample():
+    class Bowl:
+        key, optimiser = "bowl", "sgd"
+
+        def constants(self, problems):
+            return {"rate": problems["rate"]}
+
+        def begin(self, problems):
+            return {"x": problems["x"]}
+
+        def evaluate(self, params, constants, step):
+            return Evaluation({"total": params["x"].square().sum(dim=1)})
+
+        def learning_rate(self, constants, step):
+            return constants["rate"]
+
+        def settle(self, params):
+            return params
+
+        def outcome(self, constants, step, terms):
+            return torch.where(step >= 3, int(Outcome.FINISHED), int(Outcome.RUNNING))
+
+    problems = {"x": torch.tensor([[1.0, -2.0], [1.0, -2.0]]), "rate": torch.tensor([0.1, 0.25])}
+    course = run(Bowl(), problems)
+    torch.testing.assert_close(course.params["x"], problems["x"] * torch.tensor([[0.8**3], [0.5**3]]))

@@ -12,16 +12,18 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from generative.generator import sample_z
-from generative.inversion.projector import Projector, ProjectorOptions
+from generative.inversion.codes import CodeBook
+from generative.inversion.search import Search, SearchOptions
 from generative.pixels import to_uint8
 from generative.program import run as plain_loop
+from generative.spaces import Space
 from jobs.schemas import Status
 from tests.workers.given import TENANT, pixels_of, ramp
 from workers.images import to_tensor
 from workers.runner import Outcome, run_job
 from workers.work.generate import generate
-from workers.work.invert import invert
-from workers.work.projection import psnr_db
+from workers.work.inversion import psnr_db
+from workers.work.invert import difference, invert
 
 PIXELS_ONLY = {"pixel": 1.0, "perceptual": 0.0}
 STEPS = 40
@@ -31,7 +33,15 @@ STEPS = 40
 def wanted():
     """The input of a small job."""
     return lambda *images, **more: (
-        {"images": images, "steps": STEPS, "losses": PIXELS_ONLY, "preview_every": 10} | more
+        {
+            "images": images,
+            "method": "projector",
+            "space": "w+",
+            "steps": STEPS,
+            "losses": PIXELS_ONLY,
+            "preview_every": 10,
+        }
+        | more
     )
 
 
@@ -71,19 +81,24 @@ def test_a_picture_of_the_model_is_found_again(run, upload, read, wanted, portra
 def test_everything_that_was_promised_comes_out(run, upload, read, wanted):
     job = run(wanted(upload(ramp()), upload(ramp()[::-1])))
     assert sorted(o.name for o in job.outputs) == [
-        "comparison_0000.png", "comparison_0001.png", "latents.safetensors", "loss.png", "original_0000.png",
-        "original_0001.png", "reconstruction_0000.png", "reconstruction_0001.png",
+        "comparison_0000.png", "comparison_0001.png", "difference_0000.png", "difference_0001.png",
+        "latents.safetensors", "loss.png", "original_0000.png", "original_0001.png", "progress_0000.mp4",
+        "progress_0001.mp4", "reconstruction_0000.png", "reconstruction_0001.png",
     ]  # fmt: skip
-    assert {o.role for o in job.outputs} == {"comparison", "latents", "plot", "original", "reconstruction"}
+    assert {o.role for o in job.outputs} == {
+        "comparison", "difference", "film", "latents", "plot", "original", "reconstruction"
+    }  # fmt: skip
     comparison = pixels_of(read(job, "comparison_0001.png"))
     assert np.array_equal(comparison[:, :16], ramp()[::-1])
-    assert np.array_equal(comparison[:, -16:], pixels_of(read(job, "reconstruction_0001.png")))
+    painted = pixels_of(read(job, "reconstruction_0001.png"))
+    assert np.array_equal(comparison[:, 18:34], painted)
+    assert np.array_equal(comparison[:, -16:], difference(ramp()[::-1], painted))
 
 
 def test_the_result_is_that_of_the_plain_loop(run, upload, read, wanted, context):
     model = context.models.get(TENANT, "tiny")
-    program = Projector(model.generator, None, model.w_mean, model.w_std, "w+")
-    options = ProjectorOptions(steps=STEPS, learning_rate=0.1, pixel=1.0, perceptual=0.0, seed=5)
+    program = Search(model.generator, model.codes.get(Space.W_PLUS), None)
+    options = SearchOptions(steps=STEPS, learning_rate=0.1, pixel=1.0, perceptual=0.0, seed=5)
     course = plain_loop(program, program.problems(to_tensor(ramp()[None]), options))
 
     job = run(wanted(upload(ramp()), seed=5))
@@ -196,9 +211,8 @@ def test_a_model_without_a_perceptual_network_says_so(run, upload, wanted):
 
 def test_a_number_that_is_none_fails_the_job_as_diverged(run, upload, wanted, context, monkeypatch):
     model = context.models.get(TENANT, "tiny")
-    broken = replace(
-        model, statistics=replace(model.statistics, mean=torch.full_like(model.statistics.mean, torch.nan))
-    )
+    spread = replace(model.statistics, mean=torch.full_like(model.statistics.mean, torch.nan))
+    broken = replace(model, codes=CodeBook(model.generator, spread))
     monkeypatch.setattr(context.models, "get", lambda tenant, name: broken)
     job = run(wanted(upload(ramp())))
     assert (job.status, job.error.code) == (Status.FAILED, "diverged")

@@ -12,6 +12,7 @@ from generative.cards import About
 from generative.checkpoints.errors import CheckpointError
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.spaces import Space
 from generative.store import save_model
 from jobs.blobs.memory import MemoryBlobStore
 from jobs.errors import NotFound, UnknownModel
@@ -88,7 +89,7 @@ def test_a_shipped_model_is_loaded_ready_to_paint(open_models: Callable[..., Mod
     model = open_models().get("default", "tiny")
     assert (model.name, model.sha256, model.card.resolution) == ("tiny", sha256, 8)
     assert not model.generator.training and not any(p.requires_grad for p in model.generator.parameters())
-    assert model.w_mean.shape == (8,) and model.w_std > 0
+    assert model.codes.get(Space.W).spread == pytest.approx(model.statistics.total_std)
     assert "sefa_0" in model.directions
     assert model.perceptual is None
 

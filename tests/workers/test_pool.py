@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from generative.batch import Tensors
-from generative.inversion.projector import Projector, ProjectorOptions
+from generative.inversion.codes import CodeBook
+from generative.inversion.search import Search, SearchOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.program import Course, Evaluation, Outcome, run
+from generative.spaces import Space
+from generative.statistics import sample_w, w_statistics
 from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
 
 LONG = 30  # seconds after which something is stuck
@@ -171,7 +174,7 @@ def test_more_samples_than_fit_into_a_stack_take_turns(
     assert sizes(engine, ticks) == [28, 30] * 3
 
 
-@pytest.mark.parametrize("space", ["w", "w+"])
+@pytest.mark.parametrize("space", ["z", "w", "w+", "s", "p+"])
 def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
     space: str, engine: Engine, together: Begin
 ) -> None:
@@ -179,27 +182,25 @@ def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
     scales small gradients up, amplifies that."""
     project = projector(space)
     targets = pictures(project, 6)
-    options = [ProjectorOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(6)]
+    options = [SearchOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(6)]
     problems = [project.problems(t[None], o) for t, o in zip(targets, options, strict=True)]
     jobs = together(*(lambda p=p: engine.optimise(project, p) for p in problems))
     for problem, job in zip(problems, jobs, strict=True):
         alone, company = run(project, problem), job.result(LONG)
         assert company.steps == alone.steps
-        torch.testing.assert_close(company.params["w"], alone.params["w"], rtol=0, atol=5e-3)
+        torch.testing.assert_close(company.params[space[0]], alone.params[space[0]], rtol=0, atol=5e-3)
         total = company.curves[0]["total"], alone.curves[0]["total"]
         torch.testing.assert_close(*map(torch.tensor, total), rtol=1e-3, atol=0)
 
 
-def projector(space: str) -> Projector:
+def projector(space: str) -> Search:
     torch.manual_seed(0)
     config = StyleGAN2Config(img_resolution=16, z_dim=16, w_dim=16, mapping_layers=2, channel_max=16)
     generator = Generator(config).eval().requires_grad_(False)
-    w = generator.map(torch.randn(500, 16))
-    std = (w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()
-    return Projector(generator, None, w.mean(dim=0), std.item(), space)
+    return Search(generator, CodeBook(generator, w_statistics(sample_w(generator))).get(Space(space)), None)
 
 
-def pictures(project: Projector, N: int) -> Tensor:
+def pictures(project: Search, N: int) -> Tensor:
     return project.generator(torch.randn(N, 16, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
 
 
@@ -212,7 +213,7 @@ class Canceled(Exception):
 
 def test_a_projection_resumed_from_a_checkpoint_makes_the_same_bits(engine: Engine) -> None:
     project = projector("w+")
-    problems = project.problems(pictures(project, 2), ProjectorOptions(steps=40, perceptual=0, pixel=1))
+    problems = project.problems(pictures(project, 2), SearchOptions(steps=40, perceptual=0, pixel=1))
     whole = engine.optimise(project, problems)
     saved: dict[str, Tensor] = {}
 

@@ -24,9 +24,10 @@ from workers.models import LoadedModel
 from workers.provenance import provenance
 from workers.work import painting
 from workers.work.gallery import Gallery, put_png, sized
-from workers.work.invert import put_found
+from workers.work.inversion import Inverted, invert_pictures
+from workers.work.invert import put_found, settings_of
 from workers.work.latent_output import put_latents
-from workers.work.projection import Inverted, project, read_images
+from workers.work.observations import read_images
 from workers.work.sources import (
     NoiseSource,
     paint,
@@ -48,7 +49,7 @@ def edit(job: Job) -> Result:
     for operation in wanted.operations:
         _direction(model, operation)  # before anything is computed
     found = _invert(job, model) if wanted.source.images is not None else None
-    before = found.latents if found else resolve(job, model, wanted.source)
+    before = _latents(found) if found else resolve(job, model, wanted.source)
     variants = _variants(job.request.input)
     if len(before) * len(variants) > MAX_IMAGES:
         raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
@@ -79,16 +80,22 @@ def _direction(model: LoadedModel, operation: DirectionOperation) -> Direction:
 def _invert(job: Job, model: LoadedModel) -> Inverted:
     wanted = job.request.input
     ids = wanted.source.images or ()
-    originals = read_images(job, model, ids)
-    found = project(
+    originals = read_images(job, model, ids, wanted.inversion)
+    found = invert_pictures(
         job, model, originals, wanted.inversion, preview_every=wanted.preview_every, share=INVERSION_SHARE
     )
-    about = partial(provenance, job.kind, model.name, model.sha256, wanted.inversion.model_dump(mode="json"))
+    about = partial(provenance, job.kind, model.name, model.sha256, settings_of(wanted.inversion, model))
     put_found(
         job, found, [about(image=image, **quality) for image, quality in zip(ids, found.about, strict=True)]
     )
     origins = tuple({"image": image} for image in ids)
-    return replace(found, latents=replace(found.latents, origins=origins))
+    return replace(found, latents=replace(_latents(found), origins=origins))
+
+
+def _latents(found: Inverted) -> Latents:
+    if isinstance(found.latents, dict):
+        raise UnsupportedByModel("the codes of multi_code cannot be edited: take another method")
+    return found.latents
 
 
 def _apply_all(
@@ -139,7 +146,15 @@ def _put(
     rows = {n: torch.cat([start[n][:, None], t], dim=1).flatten(0, 1) for n, t in after.items()}
     noise = NoiseSource(found={name: t.repeat_interleave(K + 1, dim=0) for name, t in before.noises.items()})
     wall = _Wall(job, model, before, found, K)
-    painted = paint(job, model, rows, noise, truncation_of(job, model), begin=INVERSION_SHARE if found else 0)
+    painted = paint(
+        job,
+        model,
+        rows,
+        noise,
+        truncation_of(job, model),
+        tunings=[tuning for tuning in before.tunings for _ in range(K + 1)],
+        begin=INVERSION_SHARE if found else 0,
+    )
     for at, pixels in enumerate(painted):
         wall.hang(*divmod(at, K + 1), pixels)
     wall.close()

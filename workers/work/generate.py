@@ -30,6 +30,7 @@ from workers.work.sources import (
     to_ws,
     truncation_of,
     truncation_words,
+    untuned,
 )
 
 Job = RunningJob[GenerateRequest]
@@ -52,7 +53,8 @@ def _pictures(job: Job, model: LoadedModel, latents: Latents) -> Result:
     gallery = Gallery(job, "image")
     collage: Collage | None = None
     who = identities(latents.origins)
-    for index, pixels in enumerate(_paint(job, model, inputs, _noise(job, who, latents.noises))):
+    noise = _noise(job, who, latents.noises)
+    for index, pixels in enumerate(_paint(job, model, inputs, noise, latents.tunings)):
         gallery.hang(pixels, _about(job, model, **latents.origins[index], **_repeat(job, who[index])))
         if job.request.output.grid:
             tile = sized(pixels, job.request.output)
@@ -97,7 +99,7 @@ def _pairs(mixing: Mixing) -> Iterator[dict[str, Any]]:
 
 
 def _film(job: Job, model: LoadedModel, latents: Latents, wanted: Interpolate) -> Result:
-    frames = _frames(job, model, latents, wanted)
+    frames = _frames(job, model, untuned(latents, "an interpolation"), wanted)
     inputs = paintable(job, model, frames, truncation_of(job, model))
     about = _about(job, model, sources=latents.origins, fps=encode.FPS, **wanted.model_dump(mode="json"))
     put_latents(job, model, inputs, frames, about)
@@ -142,8 +144,15 @@ def along(keys: Tensor, frames: int, loop: bool, between: Between) -> Tensor:
     return torch.cat([between(stops[k], stops[k + 1], (t - k)[way == k]) for k in range(ways)])
 
 
-def _paint(job: Job, model: LoadedModel, codes: Mapping[str, Tensor], noise: NoiseSource) -> Iterator[Pixels]:
-    return paint(job, model, codes, noise, truncation_of(job, model), lod=job.request.input.lod)
+def _paint(
+    job: Job,
+    model: LoadedModel,
+    codes: Mapping[str, Tensor],
+    noise: NoiseSource,
+    tunings: Sequence[Mapping[str, Tensor]] = (),
+) -> Iterator[Pixels]:
+    truncation, lod = truncation_of(job, model), job.request.input.lod
+    return paint(job, model, codes, noise, truncation, tunings=tunings, lod=lod)
 
 
 def _noise(job: Job, who: Sequence[Identity], found: Mapping[str, Tensor] | None = None) -> NoiseSource:

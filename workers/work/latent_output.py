@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from generative.p_space import to_pn
 from generative.spaces import Space
 from jobs.errors import UnsupportedByModel
 from workers import latents as files
@@ -47,6 +48,14 @@ def put_file(job: RunningJob, latents: Latents, about: Mapping[str, Any]) -> Non
     )  # fmt: skip
 
 
+def put_codes(job: RunningJob, codes: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Put `latents.safetensors` out with codes of no space, which other jobs do not take."""
+    job.outbox.put(
+        NAME, partial(files.codes_to_file, codes, about), role="latents",
+        media_type=MEDIA_TYPES["safetensors"], about={"space": None},
+    )  # fmt: skip
+
+
 def convert(
     job: RunningJob, model: LoadedModel, space: Space, painted: Mapping[str, Tensor], source: Latents
 ) -> Latents:
@@ -56,9 +65,12 @@ def convert(
     if "ws" not in painted or space is Space.Z:
         raise UnsupportedByModel(f"latents that come from {source.space} cannot be given in {space}")
     ws = painted["ws"]
-    if space is Space.W:
-        if not (ws == ws[:, :1]).all():
-            raise UnsupportedByModel("these latents differ from layer to layer: ask for them in w+")
+    if space in (Space.P, Space.P_PLUS):
+        files.row_shape(space, model.generator)  # refuses a space that the family lacks
+        ws = to_pn(ws, model.codes.axes)
+    if space in (Space.W, Space.P):
+        if not (painted["ws"] == painted["ws"][:, :1]).all():
+            raise UnsupportedByModel(f"these latents differ from layer to layer: ask for them in {space}+")
         ws = ws[:, 0]
     rows = job.forward(model, painting.style_rows, {"ws": ws}) if space is Space.S else ws
     return Latents(space, rows, source.origins, source.noises)

@@ -48,8 +48,7 @@ class Paint:
     def _from_styles(self, generator: StyleGenerator, inputs: Inputs) -> Tensor:
         noises = {name.removeprefix(NOISE): t for name, t in inputs.items() if name.startswith(NOISE)}
         if "styles" in inputs:
-            widths = generator.style_widths()
-            styles = dict(zip(widths, inputs["styles"].split(list(widths.values()), dim=1), strict=True))
+            styles = generator.split_styles(inputs["styles"])
         else:
             styles = generator.styles(inputs["ws"])
         return generator.synthesize_styles(styles, self.noise, noises or None, lod=self.lod)

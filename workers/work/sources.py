@@ -13,6 +13,8 @@ from torch import Tensor
 
 from generative.cards import Card
 from generative.generator import Generator, StyleGenerator, sample_z
+from generative.inversion import weight_delta
+from generative.p_space import from_pn
 from generative.spaces import Space, broadcast
 from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
 from jobs.schemas import ArtifactRef, Source
@@ -78,8 +80,11 @@ def _read_artifact(job: RunningJob, ref: ArtifactRef) -> bytes:
 
 
 def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> Tensor:
-    """Latents in Z, W or W+ -> (N, L, w_dim). Truncation acts on those from Z only."""
+    """Latents in Z, W, W+, P or P+ -> (N, L, w_dim). Truncation acts on those from Z only."""
     generator = with_w(model.generator)
+    if latents.space in (Space.P, Space.P_PLUS):
+        assert isinstance(model, LoadedModel)
+        return broadcast(from_pn(latents.rows, model.codes.axes), generator.num_ws)
     if latents.space is Space.W_PLUS:
         return latents.rows
     if latents.space is Space.W:
@@ -88,6 +93,30 @@ def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncat
         raise UnsupportedByModel("latents in S cannot be brought back to W+")
     ws: Tensor = job.forward(model, painting.map_z, mapping_inputs(model, latents, truncation))
     return ws
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A generator that was bent to one picture."""
+
+    generator: Generator
+
+
+def tuned_by(model: Painter, tuning: Mapping[str, Tensor]) -> Tuned:
+    """The model with what pivotal tuning has added. Raises UnsupportedByModel if it is another model's."""
+    try:
+        return Tuned(weight_delta.apply(with_w(model.generator), tuning))
+    except ValueError as error:
+        raise UnsupportedByModel(f"the latents were tuned for another model: {error}") from error
+
+
+def untuned(latents: Latents, what: str) -> Latents:
+    """The same. Raises UnsupportedByModel for latents that have a generator of their own."""
+    if latents.tunings:
+        raise UnsupportedByModel(
+            f"{what} needs one generator, and these latents were tuned, each with its own"
+        )
+    return latents
 
 
 class Truncated(Protocol):
@@ -220,13 +249,17 @@ def paint(
     noise: NoiseSource,
     truncation: Truncation,
     *,
+    tunings: Sequence[Mapping[str, Tensor]] = (),
     lod: float | None = None,
     begin: float = 0.0,
 ) -> Iterator[Pixels]:
     """Pictures (H, W, 3), one after the other. While the caller has one chunk, the engine makes the next.
 
-    Progress goes from `begin` to 1.
+    Progress goes from `begin` to 1. `tunings`: of each picture, empty for none.
     """
+    if tunings:
+        yield from _paint_tuned(job, model, inputs, noise, tunings, lod)
+        return
     op = painting.Paint(noise.rest(), lod, psi_of(model.generator, truncation))
     N = len(next(iter(inputs.values())))
     pending: Answer | None = None
@@ -237,6 +270,26 @@ def paint(
             done = min(first, N)
             job.reporter.report(begin + (1 - begin) * done / N, done, N)
         pending = following
+
+
+def _paint_tuned(
+    job: RunningJob,
+    model: Painter,
+    inputs: Mapping[str, Tensor],
+    noise: NoiseSource,
+    tunings: Sequence[Mapping[str, Tensor]],
+    lod: float | None,
+) -> Iterator[Pixels]:
+    """As `paint`; pictures that follow each other and have the same tuning share a generator."""
+    op = painting.Paint(noise.rest(), lod)
+    painter, last = model, None
+    for i, tuning in enumerate(tunings):
+        if tuning is not last:
+            painter, last = tuned_by(model, tuning), tuning
+        one = {name: t[i : i + 1] for name, t in inputs.items()}
+        answer = job.submit(painter, op, {**one, **noise.inputs(model.generator, i, 1)})
+        yield from to_pixels(job.wait(answer))
+        job.reporter.report((i + 1) / len(tunings), i + 1, len(tunings))
 
 
 def _submit(

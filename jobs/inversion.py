@@ -1,0 +1,219 @@
+"""How pictures are turned into latents: the methods by name, with their published constants, and what a
+request may say otherwise.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from jobs.words import ImageId, Seed, Strict
+
+Method = Literal[
+    "hybrid",
+    "projector",
+    "image2stylegan",
+    "ii2s",
+    "pulse",
+    "stylespace",
+    "encoder",
+    "in_domain",
+    "diffusion",
+    "multi_code",
+    "pti",
+]
+SearchSpace = Literal["z", "w", "w+", "s", "p", "p+"]
+Schedule = Literal["constant", "ramp", "cycle"]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Of a method: what holds unless a request says otherwise, and what it cannot be without."""
+
+    space: SearchSpace
+    steps: int
+    learning_rate: float
+    schedule: Schedule = "constant"
+    jitter: float = 0.0
+    noise_maps: bool = False
+    pixel: float = 1.0
+    perceptual: float = 1.0
+    latent: float = 0.0
+    in_domain: float = 0.0
+    noise_regularization: float = 0.0
+    spaces: tuple[SearchSpace, ...] = ()
+    """Those that may be asked for; none: only its own."""
+    encoder: bool = False
+    """Whether the search begins at what the model's encoder finds."""
+    needs: tuple[str, ...] = ()
+    """Degradations of which it needs one."""
+
+    def space_in(self, spaces: Collection[str]) -> SearchSpace:
+        """Its own space; z, if it may search there, in a family that has no other."""
+        return "z" if self.space not in spaces and "z" in self.spaces else self.space
+
+    def allows(self, space: str) -> bool:
+        return space == self.space or space in self.spaces
+
+
+METHODS: Mapping[str, Defaults] = {
+    "hybrid": Defaults(
+        "w+",
+        100,
+        0.05,
+        "ramp",
+        noise_maps=True,
+        noise_regularization=1e5,
+        encoder=True,
+        spaces=("w", "s", "p+"),
+    ),
+    "projector": Defaults(
+        "w",
+        1000,
+        0.1,
+        "ramp",
+        0.05,
+        True,
+        0.0,
+        1.0,
+        noise_regularization=1e5,
+        spaces=("z", "w+", "s", "p", "p+"),
+    ),
+    "image2stylegan": Defaults("w+", 5000, 0.01),
+    "ii2s": Defaults("w+", 1300, 0.01, latent=0.001, spaces=("w",)),
+    "pulse": Defaults("p+", 100, 0.4, "cycle", pixel=100.0, perceptual=0.0, latent=0.05),
+    "stylespace": Defaults("s", 500, 0.1, "ramp"),
+    "multi_code": Defaults("w", 3000, 1.0, spaces=("z",)),
+    "pti": Defaults("w", 450, 0.01, "ramp", 0.05, pixel=0.0, spaces=("w+",)),
+    "encoder": Defaults("w+", 0, 0.01, encoder=True, spaces=("w",)),
+    "in_domain": Defaults("w+", 100, 0.01, in_domain=2.0, encoder=True),
+    "diffusion": Defaults("w+", 100, 0.01, encoder=True, needs=("mask",)),
+}
+
+
+class StopRule(Strict):
+    perceptual: Annotated[float, Field(gt=0)]
+    """Stop a picture as soon as its perceptual distance is at most this."""
+
+
+Weight = Annotated[float | None, Field(ge=0, le=1e4)]
+
+
+class LossWeights(Strict):
+    """Left out: as the method has them."""
+
+    pixel: Weight = None
+    perceptual: Weight = None
+    latent: Weight = None
+    """Of how unusual the code is."""
+    in_domain: Weight = None
+    """Of how far the code is from what the encoder sees in its picture."""
+    noise_regularization: Annotated[float | None, Field(ge=0, le=1e8)] = None
+
+    @model_validator(mode="after")
+    def _something_to_match(self) -> "LossWeights":
+        if self.pixel == 0 and self.perceptual == 0:
+            raise ValueError("pixel and perceptual cannot both be 0")
+        return self
+
+
+class MaskDegradation(Strict):
+    """Inpainting."""
+
+    type: Literal["mask"]
+    image: ImageId
+    """An uploaded picture, white where the pictures are to be painted anew."""
+    feather: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pixels over which the known part fades in."""
+
+
+class GrayDegradation(Strict):
+    """Colourisation."""
+
+    type: Literal["gray"]
+
+
+class DownsampleDegradation(Strict):
+    """Super-resolution: pictures are taken to be `factor` times smaller than those of the model."""
+
+    type: Literal["downsample"]
+    factor: Annotated[int, Field(ge=2, le=16)]
+
+
+class NoiseDegradation(Strict):
+    """Denoising: what the generator cannot paint is noise. It lives on an early end and a small space."""
+
+    type: Literal["noise"]
+
+
+class JpegDegradation(Strict):
+    """Repair of JPEG artefacts."""
+
+    type: Literal["jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)]
+    subsampled: bool = True
+    """4:2:0, else 4:4:4."""
+
+
+Degradation = Annotated[
+    MaskDegradation | GrayDegradation | DownsampleDegradation | NoiseDegradation | JpegDegradation,
+    Field(discriminator="type"),
+]
+
+
+class MultiCode(Strict):
+    """For the method `multi_code`."""
+
+    codes: Annotated[int, Field(ge=1, le=64)] = 20
+    layer: Annotated[str | None, Field(max_length=64)] = None
+    """Whose features are mixed, by its name in the model; left out: the sixth."""
+
+
+class Tuning(Strict):
+    """For the method `pti`: how the generator is bent, after its pivot was found."""
+
+    steps: Annotated[int, Field(ge=1, le=2000)] = 350
+    learning_rate: Annotated[float, Field(gt=0, le=0.1)] = 3e-4
+    stop: Annotated[float | None, Field(gt=0)] = None
+    """Stop at this perceptual distance. The paper's 0.06 is on the scale of LPIPS (AlexNet)."""
+
+
+class Inversion(Strict):
+    """How pictures are turned into latents. What is left out is as the method has it."""
+
+    method: Method | None = None
+    """Left out: `hybrid` where the model has an encoder, else `projector`."""
+    space: SearchSpace | None = None
+    steps: Annotated[int | None, Field(ge=0, le=5000)] = None
+    learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
+    """Peak of the schedule."""
+    losses: LossWeights = LossWeights()
+    stop: StopRule | None = None
+    degradation: Degradation | None = None
+    """What has become of the pictures: the search undoes it."""
+    multi_code: MultiCode = MultiCode()
+    tuning: Tuning = Tuning()
+    seed: Seed = 0
+
+    @property
+    def defaults(self) -> Defaults:
+        """Those of the method, which must be known by now."""
+        assert self.method is not None
+        return METHODS[self.method]
+
+    def completed(self, has_encoder: bool, spaces: Collection[str]) -> dict[str, Any]:
+        """The fields that were left out, with what they are for a model of these spaces."""
+        method = self.method or ("hybrid" if has_encoder else "projector")
+        rest = METHODS[method]
+        losses = {
+            name: getattr(rest, name) if value is None else value
+            for name, value in self.losses.model_dump().items()
+        }
+        return {
+            "method": method,
+            "space": self.space or rest.space_in(spaces),
+            "steps": rest.steps if self.steps is None else self.steps,
+            "learning_rate": self.learning_rate or rest.learning_rate,
+            "losses": LossWeights(**losses),
+        }

@@ -1,0 +1,263 @@
+"""Every method of inversion as a job, restoration, and what tuned latents can do afterwards."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+
+from generative.cards import About
+from generative.generator import sample_z
+from generative.inversion import weight_delta
+from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
+from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.pixels import to_uint8
+from generative.store import save_model
+from jobs.inversion import METHODS
+from jobs.schemas import Status
+from tests.families import tiny
+from tests.workers.given import TENANT, pixels_of, ramp
+from workers.images import to_tensor
+from workers.runner import Outcome, run_job
+from workers.work.edit import edit
+from workers.work.generate import generate
+from workers.work.invert import invert
+
+SIDE = 16
+PIXELS = {"pixel": 1.0, "perceptual": 0.0}
+FEW = {
+    "image2stylegan": 20,
+    "ii2s": 20,
+    "pulse": 20,
+    "stylespace": 20,
+    "multi_code": 5,
+    "pti": 10,
+    "encoder": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny`, with an encoder; `flat`, a family without W."""
+    repo = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    config = StyleGAN2Config(img_resolution=SIDE, z_dim=16, w_dim=16, mapping_layers=2, channel_max=16)
+    encoder = Encoder(IdInvertEncoderConfig(img_resolution=SIDE, channels=(8, 16, 16), w_dim=16))
+    save_model(repo / "tiny", Generator(config).eval(), About(name="tiny"), encoder=encoder.eval())
+    save_model(repo / "flat", tiny("gan"), About(name="flat"))
+    return repo
+
+
+@pytest.fixture
+def run(context, submit, finished) -> Callable[..., Any]:
+    works = {"invert": invert, "edit": edit, "generate": generate}
+
+    def ended(kind: str = "invert", model: str = "tiny", fails: bool = False, **input: Any) -> Any:
+        if kind == "invert":
+            input = {"losses": PIXELS, "preview_every": 0} | input
+        row = submit(kind, model=model, input=input)
+        run_job(row.id, works[kind], context)
+        row = finished(row)
+        assert fails or row.status is Status.SUCCEEDED, row.error
+        return row
+
+    return ended
+
+
+@pytest.fixture
+def portrait(context) -> np.ndarray:
+    """A picture (16, 16, 3) of the model's own."""
+    network = context.models.get(TENANT, "tiny").generator
+    with torch.no_grad():
+        return to_uint8(network(sample_z([3], network), psi=0.7))[0].numpy()
+
+
+def reconstruction(job: Any, read: Callable[..., bytes]) -> np.ndarray:
+    return pixels_of(read(job, "reconstruction_0000.png"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_picture_and_latents(method, run, upload, read):
+    more: dict[str, Any] = {"steps": FEW.get(method, 30)}
+    if method == "diffusion":
+        more["degradation"] = {"type": "mask", "image": upload(np.zeros((4, 4, 3), np.uint8))}
+    if method == "pti":
+        more["tuning"] = {"steps": 5}
+    job = run(images=[upload(ramp())], method=method, **more)
+    [about] = job.result["images"]
+    assert about["steps"] == (5 if method == "pti" else FEW.get(method, 30))
+    assert reconstruction(job, read).shape == (SIDE, SIDE, 3)
+    latents = load_tensors(read(job, "latents.safetensors"))
+    wanted = {"pulse": "w+", "multi_code": "codes"}.get(method, METHODS[method].space)
+    assert wanted in latents
+
+
+@pytest.mark.parametrize("space", ["z", "w", "w+", "s", "p", "p+"])
+def test_latents_of_every_space_paint_the_reconstruction_again(space, run, upload, read):
+    job = run(images=[upload(ramp())], method="projector", space=space, steps=10)
+    source = {"artifact": {"job": job.id, "name": "latents.safetensors"}}
+    again = run("generate", source=source, psi=1.0)
+    difference = np.abs(
+        pixels_of(read(again, "image_0000.png")).astype(int) - reconstruction(job, read).astype(int)
+    )
+    assert difference.max() <= 1  # z goes through the mapping in a block of another shape
+
+
+def test_an_encoder_alone_is_one_look(run, upload, read, context):
+    model = context.models.get(TENANT, "tiny")
+    job = run(images=[upload(ramp())], method="encoder")
+    with torch.no_grad():
+        ws = model.encode(to_tensor(ramp()[None]))
+        expected = to_uint8(model.generator.synthesize(ws))[0].numpy()
+    torch.testing.assert_close(load_tensors(read(job, "latents.safetensors"))["w+"], ws, rtol=0, atol=1e-4)
+    assert np.abs(reconstruction(job, read).astype(int) - expected).max() <= 1
+    assert job.result["images"][0]["stopped"] == "encoder"
+    assert "loss.png" not in {output.name for output in job.outputs}
+
+
+def test_the_default_begins_at_the_encoder_where_there_is_one(run, upload, portrait):
+    looked = run(images=[upload(portrait)], method="encoder").result["images"][0]["psnr_db"]
+    found = run(images=[upload(portrait)], steps=100).result["images"][0]
+    assert found["psnr_db"] > looked + 3
+    barely = run(images=[upload(portrait)], steps=1, learning_rate=1e-6).result["images"][0]["psnr_db"]
+    assert barely == pytest.approx(looked, abs=3)  # noise maps differ
+
+
+def test_a_family_without_w_is_searched_in_z(run, upload, read, context):
+    network = context.models.get(TENANT, "flat").generator
+    own = upload(to_uint8(network(sample_z([5], network)))[0].numpy())
+    before = run(model="flat", images=[own], steps=1).result["images"][0]["psnr_db"]
+    job = run(model="flat", images=[own], steps=200)
+    assert job.result["images"][0]["psnr_db"] > before + 10
+    assert load_tensors(read(job, "latents.safetensors"))["z"].shape == (1, 5)
+
+
+# --- restoration -----------------------------------------------------------------------------------------
+
+
+def test_inpainting_keeps_what_is_known_to_the_bit(run, upload, read, portrait):
+    holes = np.zeros((SIDE, SIDE, 3), np.uint8)
+    holes[4:12, 4:12] = 255
+    spoilt = portrait.copy()
+    spoilt[4:12, 4:12] = 255 - portrait[4:12, 4:12]
+    degradation = {"type": "mask", "image": upload(holes)}
+    one = run(images=[upload(spoilt)], degradation=degradation, steps=60, method="projector", space="w")
+    found = reconstruction(one, read)
+    assert np.array_equal(found[holes == 0], portrait[holes == 0])
+    spoilt[4:12, 4:12] = 0
+    other = run(images=[upload(spoilt)], degradation=degradation, steps=60, method="projector", space="w")
+    assert np.array_equal(reconstruction(other, read), found)  # what is missing does not matter
+
+
+def test_colourisation_keeps_the_luminance(run, upload, read, portrait):
+    luminance = (portrait @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    grey = np.repeat(luminance[..., None], 3, axis=2)
+    found = reconstruction(run(images=[upload(grey)], degradation={"type": "gray"}, steps=30), read)
+    again = found @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(again - luminance).max() <= 1.5
+    assert (found.max(axis=2) - found.min(axis=2)).max() > 0  # there is colour
+
+
+def test_super_resolution_agrees_with_the_small_picture(run, upload, read, portrait):
+    small = portrait.reshape(4, 4, 4, 4, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    degradation = {"type": "downsample", "factor": 4}
+    job = run(images=[upload(small)], degradation=degradation, steps=30)
+    found = reconstruction(job, read)
+    assert found.shape == (SIDE, SIDE, 3)
+    means = found.reshape(4, 4, 4, 4, 3).mean(axis=(1, 3))
+    assert np.abs(means - small).max() <= 1
+    assert pixels_of(read(job, "original_0000.png")).shape == (SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("degradation", [{"type": "noise"}, {"type": "jpeg", "quality": 20}])
+def test_other_degradations_run(run, upload, degradation):
+    assert run(images=[upload(ramp())], degradation=degradation, steps=5).result["images"][0]["steps"] == 5
+
+
+def test_a_mask_that_is_not_there_is_unknown(run, upload):
+    degradation = {"type": "mask", "image": "img_" + "0" * 64}
+    job = run(images=[upload(ramp())], degradation=degradation, fails=True)
+    assert job.error.code == "unknown_image"
+
+
+# --- tuning ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tuned(run, upload) -> Any:
+    return run(images=[upload(ramp())], method="pti", steps=20, tuning={"steps": 60, "learning_rate": 0.003})
+
+
+def test_tuning_comes_nearer_than_its_pivot(run, upload, tuned):
+    pivot = run(images=[upload(ramp())], method="projector", steps=20).result["images"][0]["psnr_db"]
+    assert tuned.result["images"][0]["psnr_db"] > pivot + 2
+
+
+def test_tuned_latents_are_small_and_paint_with_their_own_generator(run, tuned, read, context):
+    tensors = load_tensors(read(tuned, "latents.safetensors"))
+    assert "w" in tensors and any(name.startswith("tuning:0:") for name in tensors)
+    delta = {n.removeprefix("tuning:0:"): t for n, t in tensors.items() if n.startswith("tuning:0:")}
+    whole = sum(p.numel() * 4 for p in context.models.get(TENANT, "tiny").generator.parameters())
+    assert weight_delta.size(delta) < 0.15 * whole
+    source = {"artifact": {"job": tuned.id, "name": "latents.safetensors"}}
+    again = run("generate", source=source, psi=1.0)
+    assert np.array_equal(pixels_of(read(again, "image_0000.png")), reconstruction(tuned, read))
+
+
+def test_edits_of_tuned_latents_begin_at_the_tuned_picture(run, tuned, read):
+    source = {"artifact": {"job": tuned.id, "name": "latents.safetensors"}}
+    operation = {"op": "direction", "name": "sefa_0", "strength": 2.0}
+    job = run("edit", source=source, operations=[operation])
+    strip = pixels_of(read(job, "strip_0000.png"))
+    assert np.array_equal(strip[:, :SIDE], reconstruction(tuned, read))
+    assert not np.array_equal(strip[:, -SIDE:], strip[:, :SIDE])
+
+
+def test_tuned_latents_are_not_blended(run, tuned):
+    source = {"artifact": {"job": tuned.id, "name": "latents.safetensors"}}
+    job = run("generate", source=source, interpolate={"frames": 3}, fails=True)
+    assert job.error.code == "unsupported_by_model" and "tuned" in job.error.detail
+
+
+def test_codes_of_many_are_no_latents_for_other_jobs(run, upload):
+    job = run(images=[upload(ramp())], method="multi_code", steps=2, multi_code={"codes": 3})
+    source = {"artifact": {"job": job.id, "name": "latents.safetensors"}}
+    assert run("generate", source=source, fails=True).error.code == "unknown_artifact"
+
+
+def test_a_drained_tuning_goes_on_where_it_was(context, submit, finished, upload, read):
+    given = {
+        "images": [upload(ramp())],
+        "method": "pti",
+        "steps": 5,
+        "tuning": {"steps": 150},
+        "losses": PIXELS,
+        "preview_every": 0,
+    }
+    whole, cut = submit("invert", input=given), submit("invert", input=given)
+    run_job(whole.id, invert, context)
+    begun, publish = threading.Event(), context.live.publish
+
+    def watch(job_id: str, event: dict[str, Any]) -> None:
+        if event["type"] == "progress" and (event["progress"].get("steps") == 150):
+            begun.set()
+        publish(job_id, event)
+
+    context.live.publish = watch
+    context.drain.clear()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_job, cut.id, invert, context)
+        assert begun.wait(30)
+        context.drain.set()
+        assert running.result() is Outcome.RELEASED
+    held = finished(cut)
+    assert "pivot" in load_tensors(context.blobs.read(held.checkpoint_key))
+    context.drain.clear()
+    assert run_job(cut.id, invert, context) is Outcome.SUCCEEDED
+    for name in ("reconstruction_0000.png", "latents.safetensors"):
+        assert read(finished(cut), name) == read(finished(whole), name)
