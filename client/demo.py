@@ -78,7 +78,7 @@ class Demo:
 
     def inversion(self, picture: Path) -> JobView:
         image = self.client.upload_image(picture)
-        inputs = {"images": [image.id], "space": "w+", "steps": STEPS}
+        inputs = {"images": [image.id], "steps": STEPS}
         job = self.job("invert", "inversion", inputs, {"latents": "w+", "size": SIZE})
         self.keep(job, the(job, "comparison"), "inversion.png")
         return job

@@ -29,7 +29,7 @@ from jobs.words import (
     printable,
 )
 
-PAYLOAD_VERSION = 1  # in every message and row; a worker that does not know a version releases the job
+PAYLOAD_VERSION = 2  # in every message and row; a worker that does not know a version releases the job
 
 
 class Status(StrEnum):

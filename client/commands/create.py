@@ -18,9 +18,12 @@ Seeds = Annotated[str | None, typer.Option(help='Seeds such as "0-15,99".')]
 Psi = Annotated[float | None, typer.Option(help="Truncation: 1 is none, 0 the average picture.")]
 Class = Annotated[str | None, typer.Option("--class", help="Index or name, for models with classes.")]
 Format = Annotated[str, typer.Option("--format", help="png, jpeg, webp or npz.")]
-Space = Annotated[str, typer.Option(help="w or w+.")]
-Steps = Annotated[int, typer.Option(help="Optimisation steps.")]
-Latents = Annotated[str, typer.Option(help="Also the latents, in this space: none, z, w, w+ or s.")]
+Method = Annotated[
+    str | None, typer.Option(help="hybrid, projector, encoder, pti, ...: docs/inversion.md lists them.")
+]
+Space = Annotated[str | None, typer.Option(help="z, w, w+, s, p or p+; without it the method's.")]
+Steps = Annotated[int | None, typer.Option(help="Optimisation steps; without it the method's.")]
+Latents = Annotated[str, typer.Option(help="Also the latents, in this space: none, z, w, w+, s, p or p+.")]
 Webhook = Annotated[str | None, typer.Option(help="Address to tell when the job has ended.")]
 Pictures = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Pictures to upload.")]
 
@@ -61,8 +64,17 @@ def generate(
 def invert(
     pictures: Pictures,
     model: Model = "portraits",
-    space: Space = "w+",
-    steps: Steps = 200,
+    method: Method = None,
+    space: Space = None,
+    steps: Steps = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(help="What is wrong with them: gray, noise, downsample:4, jpeg:10 (factor, quality)."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Picture: white where they are to be painted anew."),
+    ] = None,
     target: Annotated[float | None, typer.Option(help="Stop at this perceptual distance.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     folder: Out = Path("out"),
@@ -71,11 +83,15 @@ def invert(
     as_json: Json = False,
     url: Url = URL,
 ) -> None:
-    """Find the latents of pictures."""
+    """Find the latents of pictures, or restore them."""
     with service(url) as client:
         images = [client.upload_image(path).id for path in pictures]
-        inputs: dict[str, Any] = {"images": images, "space": space, "steps": steps, "seed": seed}
+        inputs: dict[str, Any] = {"images": images, "seed": seed} | _inversion(method, space, steps)
         inputs |= {"stop": {"perceptual": target}} if target is not None else {}
+        if mask is not None:
+            inputs["degradation"] = {"type": "mask", "image": client.upload_image(mask).id}
+        elif restore is not None:
+            inputs["degradation"] = _degradation(restore)
         request = {"kind": "invert", "model": model, "input": inputs}
         run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
 
@@ -90,7 +106,8 @@ def edit(
     model: Model = "portraits",
     psi: Psi = None,
     class_: Class = None,
-    steps: Steps = 200,
+    method: Method = None,
+    steps: Steps = None,
     format: Format = "png",
     folder: Out = Path("out"),
     webhook: Webhook = None,
@@ -103,8 +120,8 @@ def edit(
         inputs: dict[str, Any] = {
             "source": _source(client, seeds, image, artifact),
             "operations": [_operation(text) for text in direction],
-            "inversion": {"steps": steps},
         } | _sampling(psi, class_)
+        inputs |= {"inversion": said} if (said := _inversion(method, None, steps)) else {}
         inputs |= {"sweep": {"strengths": [float(s) for s in sweep.split(",")]}} if sweep else {}
         request = {"kind": "edit", "model": model, "input": inputs, "output": {"format": format}}
         run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
@@ -114,6 +131,22 @@ def _sampling(psi: float | None, class_: str | None) -> dict[str, Any]:
     """What was said of truncation and class; the service knows what holds otherwise."""
     said: dict[str, Any] = {} if psi is None else {"psi": psi}
     return said if class_ is None else said | {"class": int(class_) if class_.isdigit() else class_}
+
+
+def _inversion(method: str | None, space: str | None, steps: int | None) -> dict[str, Any]:
+    """What was said of how to invert."""
+    return {n: v for n, v in {"method": method, "space": space, "steps": steps}.items() if v is not None}
+
+
+def _degradation(text: str) -> dict[str, Any]:
+    """`jpeg:10` -> {"type": "jpeg", "quality": 10}."""
+    kind, _, number = text.partition(":")
+    names = {"downsample": "factor", "jpeg": "quality"}
+    if not number:
+        return {"type": kind}
+    if kind not in names or not number.isdigit():
+        raise typer.BadParameter(f"{text!r} is not like gray, noise, downsample:4 or jpeg:10")
+    return {"type": kind, names[kind]: int(number)}
 
 
 def told(webhook: str | None) -> dict[str, Any]:

@@ -117,19 +117,72 @@ def test_no_service_ends_with_exit_code_3_and_a_hint(ganserve, service):
     assert "ganserve up" in result.stderr
 
 
-def test_edit_uploads_its_picture_and_sweeps(ganserve, service, tmp_path):
-    (tmp_path / "a.png").write_bytes(b"png")
+def uploaded(digit="0"):
     image = {
-        "id": "img_" + "0" * 64, "width": 64, "height": 64, "media_type": "image/png", "size_bytes": 3,
-        "sha256": "0" * 64, "created_at": "", "url": "",
+        "id": "img_" + digit * 64, "width": 64, "height": 64, "media_type": "image/png", "size_bytes": 3,
+        "sha256": digit * 64, "created_at": "", "url": "",
     }  # fmt: skip
-    service.replies = [httpx.Response(201, json=image), queued(kind="edit")]
+    return httpx.Response(201, json=image)
 
-    result = ganserve("edit", "--image", "a.png", "-d", "smile=2", "--sweep", "-3,0,3", "--no-wait")
+
+@pytest.fixture
+def picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    return "a.png"
+
+
+def test_invert_leaves_to_the_service_what_was_not_said(ganserve, service, picture):
+    service.replies = [uploaded(), queued(kind="invert")] * 2
+
+    assert ganserve("invert", picture, "--no-wait").exit_code == 0
+    assert (
+        ganserve("invert", picture, "--method", "pti", "--space", "w+", "--steps", "9", "--no-wait").exit_code
+        == 0
+    )
+
+    bare, told = (json.loads(service.requests[i].content)["input"] for i in (1, 3))
+    assert bare == {"images": ["img_" + "0" * 64], "seed": 0}
+    assert told == bare | {"method": "pti", "space": "w+", "steps": 9}
+
+
+@pytest.mark.parametrize(
+    "said, meant",
+    [
+        ("gray", {"type": "gray"}),
+        ("downsample:4", {"type": "downsample", "factor": 4}),
+        ("jpeg:10", {"type": "jpeg", "quality": 10}),
+    ],
+)
+def test_invert_restores_what_it_is_told_is_wrong(ganserve, service, picture, said, meant):
+    service.replies = [uploaded(), queued(kind="invert")]
+
+    assert ganserve("invert", picture, "--restore", said, "--no-wait").exit_code == 0
+    assert json.loads(service.requests[1].content)["input"]["degradation"] == meant
+
+
+def test_invert_uploads_its_mask(ganserve, service, picture):
+    service.replies = [uploaded(), uploaded("1"), queued(kind="invert")]
+
+    assert ganserve("invert", picture, "--mask", picture, "--no-wait").exit_code == 0
+    mask = {"type": "mask", "image": "img_" + "1" * 64}
+    assert json.loads(service.requests[2].content)["input"]["degradation"] == mask
+
+
+@pytest.mark.parametrize("said", ["gray:2", "jpeg:ten", "blur:3"])
+def test_a_degradation_that_cannot_be_understood_is_refused(ganserve, service, picture, said):
+    service.replies = [uploaded()]
+    result = ganserve("invert", picture, "--restore", said, "--no-wait")
+    assert result.exit_code == 2 and "downsample:4" in result.output
+
+
+def test_edit_uploads_its_picture_and_sweeps(ganserve, service, picture):
+    service.replies = [uploaded(), queued(kind="edit")]
+
+    result = ganserve("edit", "--image", picture, "-d", "smile=2", "--sweep", "-3,0,3", "--no-wait")
 
     assert result.exit_code == 0, result.output
     sent = json.loads(service.requests[1].content)["input"]
-    assert sent["source"] == {"images": [image["id"]]}
+    assert sent["source"] == {"images": ["img_" + "0" * 64]}
     assert sent["operations"] == [{"op": "direction", "name": "smile", "strength": 2.0}]
     assert sent["sweep"] == {"strengths": [-3.0, 0.0, 3.0]}
     assert result.stdout.strip() == JOB_ID

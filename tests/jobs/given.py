@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from jobs.schemas import GenerateRequest, request_adapter
+from jobs.schemas import PAYLOAD_VERSION, GenerateRequest, request_adapter
 from jobs.store import Claim, JobRow, JobStore, Limits, OutputRow
 
 TENANT = "default"
@@ -25,7 +25,7 @@ def submit_import(store: JobStore, upload: str) -> JobRow:
 
 
 def claim(store: JobStore, row: JobRow, worker: str = "w1") -> Claim:
-    got = store.claim(row.id, worker, payload_version=1)
+    got = store.claim(row.id, worker, payload_version=PAYLOAD_VERSION)
     assert got is not None
     return got
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.errors import StoreUnavailable
-from jobs.schemas import Progress
+from jobs.schemas import PAYLOAD_VERSION, Progress
 from jobs.store import Beat
 from workers.heartbeat import Heartbeat
 
@@ -47,7 +47,7 @@ def heartbeat(store, clock, claim):
 
 @pytest.fixture
 def claim(context, submit):
-    return context.store.claim(submit().id, "w1", payload_version=1)
+    return context.store.claim(submit().id, "w1", payload_version=PAYLOAD_VERSION)
 
 
 def test_a_beat_carries_what_is_new_and_says_whether_the_work_moved(heartbeat, store):

@@ -18,7 +18,7 @@ from jobs.errors import BlobsUnavailable, JobFailed, StoreUnavailable, UnknownIm
 from jobs.lanes import LANES
 from jobs.metrics import REGISTRY
 from jobs.queue import TASK_NAMES
-from jobs.schemas import Kind, Status
+from jobs.schemas import PAYLOAD_VERSION, Kind, Status
 from jobs.settings import DEFAULT_TENANT
 from jobs.store import JobRow
 from jobs.store.tables import jobs
@@ -239,7 +239,7 @@ def lose_lease(context: Context, row: JobRow) -> None:
     """Another worker takes the job over, as if this one had been silent for longer than the lease."""
     with context.store.database.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(lease_until=0.0))
-    assert context.store.claim(row.id, "another", payload_version=1) is not None
+    assert context.store.claim(row.id, "another", payload_version=PAYLOAD_VERSION) is not None
 
 
 def test_a_worker_whose_lease_was_taken_publishes_nothing(context, submit, finished):

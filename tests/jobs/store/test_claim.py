@@ -6,7 +6,7 @@ from threading import Barrier
 import pytest
 
 from jobs.errors import Conflict, NotFound
-from jobs.schemas import JobError, Progress, Status
+from jobs.schemas import PAYLOAD_VERSION, JobError, Progress, Status
 from jobs.store import Beat, JobStore, ModelRow
 from tests.jobs.given import LIMITS, TENANT, claim, picture, submit
 
@@ -29,10 +29,10 @@ def test_what_is_unknown_or_held_or_over_cannot_be_claimed(store):
     row = submit(store)
     held = claim(store, row)
 
-    assert store.claim("job_unknown", "w2", payload_version=1) is None
-    assert store.claim(row.id, "w2", payload_version=1) is None  # a message that came twice
+    assert store.claim("job_unknown", "w2", payload_version=PAYLOAD_VERSION) is None
+    assert store.claim(row.id, "w2", payload_version=PAYLOAD_VERSION) is None  # a message that came twice
     store.finish(held, Status.SUCCEEDED)
-    assert store.claim(row.id, "w2", payload_version=1) is None
+    assert store.claim(row.id, "w2", payload_version=PAYLOAD_VERSION) is None
 
 
 def test_a_newer_job_is_left_for_a_newer_worker(store):
@@ -40,7 +40,7 @@ def test_a_newer_job_is_left_for_a_newer_worker(store):
 
     assert store.claim(row.id, "old", payload_version=0) is None
     assert store.get(TENANT, row.id).status is Status.QUEUED
-    assert store.claim(row.id, "new", payload_version=1) is not None
+    assert store.claim(row.id, "new", payload_version=PAYLOAD_VERSION) is not None
 
 
 def test_of_twenty_who_claim_at_once_one_wins(store: JobStore):
@@ -48,7 +48,7 @@ def test_of_twenty_who_claim_at_once_one_wins(store: JobStore):
 
     def race(i: int):
         gate.wait()
-        return store.claim(row.id, f"w{i}", payload_version=1)
+        return store.claim(row.id, f"w{i}", payload_version=PAYLOAD_VERSION)
 
     with ThreadPoolExecutor(20) as pool:
         claims = [got for got in pool.map(race, range(20)) if got is not None]
@@ -259,7 +259,7 @@ def test_a_queued_job_is_canceled_at_once_and_twice_is_fine(store):
     first, second = store.cancel(TENANT, row.id), store.cancel(TENANT, row.id)
 
     assert first.status is second.status is Status.CANCELED and first.seq == second.seq == 2
-    assert store.claim(row.id, "w", payload_version=1) is None
+    assert store.claim(row.id, "w", payload_version=PAYLOAD_VERSION) is None
 
 
 def test_a_running_job_learns_at_its_next_heartbeat(store):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from jobs.schemas import PAYLOAD_VERSION
 from jobs.store import JobStore
 from jobs.store.flush import Flush
 from tests.jobs.given import TENANT, submit
@@ -60,7 +61,7 @@ def test_a_commit_is_flushed_before_submit_returns_and_a_heartbeats_is_not(store
     monkeypatch.setattr(store.database._flush, "_sync", lambda: flushed.append(store.running()))
 
     row = submit(store)
-    held = store.claim(row.id, "w", payload_version=1)
+    held = store.claim(row.id, "w", payload_version=PAYLOAD_VERSION)
     assert flushed == [0, 1]  # after each commit, for the claim is visible by then
     store.heartbeat(held)
     assert len(flushed) == 2

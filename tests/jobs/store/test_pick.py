@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from jobs.lanes import AHEAD_S, LANES
-from jobs.schemas import Kind, Status
+from jobs.schemas import PAYLOAD_VERSION, Kind, Status
 from jobs.store import Claim, JobRow, JobStore
 from jobs.store.tables import holds, jobs
 from tests.jobs.given import ask, claim
@@ -21,7 +21,7 @@ def add(store: JobStore, tenant: str, **given) -> JobRow:
 
 
 def pick(store: JobStore, hint: str = "job_of_no_one", **options) -> Claim | None:
-    given = {"payload_version": 1, "kinds": KINDS, "lanes": LANES} | options
+    given = {"payload_version": PAYLOAD_VERSION, "kinds": KINDS, "lanes": LANES} | options
     return store.claim_fairest(hint, "w1", **given)
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
-from jobs.schemas import Status
+from jobs.schemas import PAYLOAD_VERSION, Status
 from jobs.store import Limits
 from jobs.store.tables import jobs
 from tests.jobs.given import LIMITS, TENANT, claim, picture, submit
@@ -100,7 +100,7 @@ def test_a_poison_job_fails_at_its_cap(store, later):
 def test_a_poison_job_fails_when_other_workers_take_over_directly(store, later):
     row = submit(store)
     claims = 0
-    while store.claim(row.id, "w", payload_version=1):
+    while store.claim(row.id, "w", payload_version=PAYLOAD_VERSION):
         claims += 1
         later(row.id, OVERDUE)
 
@@ -116,7 +116,7 @@ def test_a_dead_workers_job_that_was_to_be_canceled_is_canceled(store, later):
     assert store.cancel_orphans() == 0  # its worker may still see the flag
     later(row.id, OVERDUE)
 
-    assert store.claim(row.id, "w2", payload_version=1) is None
+    assert store.claim(row.id, "w2", payload_version=PAYLOAD_VERSION) is None
     assert store.reap_leases() == 0
     assert store.cancel_orphans() == 1
     assert store.get(TENANT, row.id).status is Status.CANCELED
@@ -128,12 +128,12 @@ def test_a_job_expires_unless_it_was_claimed_in_time(store, later):
     for row in (late, claimed, endless):
         later(row.id, 61)
 
-    assert store.claim(late.id, "w", payload_version=1) is None  # even before the reaper comes
+    assert store.claim(late.id, "w", payload_version=PAYLOAD_VERSION) is None  # even before the reaper comes
     assert store.expire_deadlines() == 1
 
     assert store.get(TENANT, late.id).status is Status.EXPIRED
-    assert store.claim(claimed.id, "w", payload_version=1) is not None
-    assert store.claim(endless.id, "w", payload_version=1) is not None
+    assert store.claim(claimed.id, "w", payload_version=PAYLOAD_VERSION) is not None
+    assert store.claim(endless.id, "w", payload_version=PAYLOAD_VERSION) is not None
 
 
 def test_an_expired_job_can_be_retried_with_a_new_deadline(store, later):
@@ -153,7 +153,7 @@ def test_a_job_that_no_claim_would_take_fails(store):
     assert store.fail_exhausted() == 0
     store.limits = Limits(max_attempts=1)  # the operator lowered it
 
-    assert store.claim(row.id, "w", payload_version=1) is None
+    assert store.claim(row.id, "w", payload_version=PAYLOAD_VERSION) is None
     assert store.fail_exhausted() == 1
     assert store.get(TENANT, row.id).status is Status.FAILED
 

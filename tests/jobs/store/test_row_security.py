@@ -7,7 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from jobs.errors import NotFound
 from jobs.migrate import migrate
-from jobs.schemas import Kind, Status
+from jobs.schemas import PAYLOAD_VERSION, Kind, Status
 from jobs.store import ImageRow, JobStore, connect
 from jobs.store.tables import images, jobs, metadata
 from tests.jobs.given import LIMITS, ask, claim, picture
@@ -81,7 +81,9 @@ def test_a_role_without_privileges_can_do_all_that_the_service_does(plain):
     plain.put_image("a", ImageRow("img", "k", 1, 1, "image/png", 5, "x"))
     with pytest.raises(NotFound):
         plain.get("b", row.id)
-    got = plain.claim_fairest(row.id, "w", payload_version=1, kinds=list(Kind), lanes=[row.lane])
+    got = plain.claim_fairest(
+        row.id, "w", payload_version=PAYLOAD_VERSION, kinds=list(Kind), lanes=[row.lane]
+    )
     plain.heartbeat(got)
     assert plain.finish(got, Status.SUCCEEDED, outputs=[picture(got)])
     assert plain.usage("a").stored_bytes == 13

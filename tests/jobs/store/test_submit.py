@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound, QueueFull
-from jobs.schemas import Status
+from jobs.schemas import PAYLOAD_VERSION, Status
 from jobs.store import JobStore
 from tests.jobs.given import TENANT, ask, claim, picture, submit
 
@@ -199,4 +199,4 @@ def test_a_job_that_is_not_over_cannot_be_deleted(store):
         with pytest.raises(Conflict) as refused:
             store.delete(TENANT, row.id)
         assert refused.value.code == "not_finished"
-        store.claim(row.id, "w", payload_version=1)
+        store.claim(row.id, "w", payload_version=PAYLOAD_VERSION)
