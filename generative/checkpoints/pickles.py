@@ -10,6 +10,7 @@ A name outside of the list ends the reading with `unsafe_pickle`, even if the pi
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -103,12 +104,14 @@ def read_pickle(
     """
     machine = Machine(allowed, persistent_load)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MAX_OPCODES:
-                raise CheckpointError("too_large", f"the pickle has more than {MAX_OPCODES} opcodes")
-            if opcode.name == "STOP":
-                return machine.pop()
-            _step(machine, opcode.name, argument)
+        with warnings.catch_warnings():  # of odd escapes in text
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if count > MAX_OPCODES:
+                    raise CheckpointError("too_large", f"the pickle has more than {MAX_OPCODES} opcodes")
+                if opcode.name == "STOP":
+                    return machine.pop()
+                _step(machine, opcode.name, argument)
     except CheckpointError:
         raise
     except (ValueError, struct.error) as error:
