@@ -77,6 +77,18 @@ CHECKPOINT_UPLOAD: dict[str, Any] = {
         sha256=_HASH,
     ),
 }
+DIRECTIONS_UPLOAD: dict[str, Any] = {
+    "parameters": [_KEY],
+    "requestBody": _upload(
+        "application/octet-stream",
+        set="Name of the set to be.",
+        space="Of the vectors, where the file does not say: z, w or w+.",
+        first="Coordinates of z that a square matrix smaller than z is for.",
+        licence="Licence of the directions.",
+        sha256=_HASH,
+        model_sha256="Of the weights that the directions are for; others are refused.",
+    ),
+}
 EVENTS: dict[str, Any] = {"parameters": [_header("Last-Event-ID", "Go on after this `seq`.")]}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {

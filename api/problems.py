@@ -63,6 +63,7 @@ CODES = {
     "not_finished": Entry(409, "Not finished"),
     "in_progress": Entry(409, "In progress"),
     "name_taken": Entry(409, "Name taken"),
+    "model_mismatch": Entry(409, "Made for another model"),
     "too_many_webhooks": Entry(409, "Too many webhooks"),
     "webhook_disabled": Entry(409, "Webhook disabled"),
     "gone": Entry(410, "Gone"),

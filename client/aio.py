@@ -144,6 +144,19 @@ class AsyncClient:
         finally:
             await asyncio.to_thread(packing.__exit__, None, None, None)
 
+    async def import_directions(self, file: Path, *, model: str, name: str, **fields: str) -> JobView:
+        """Upload a file of directions as the set `name`; the answer is the `discover` job that reads it.
+
+        `fields`: space, first, licence, sha256, model_sha256, where the file cannot say.
+        """
+        given = {"set": name} | fields
+        call = calls.import_directions(file, model=model, key=str(uuid.uuid4()), fields=given)
+        return await self._run(flows.sent(call))
+
+    async def delete_directions(self, model: str, name: str) -> None:
+        """Remove a set that was found or imported."""
+        await self._run(flows.sent(calls.delete_directions(model, name)))
+
     async def download_weights(self, model: str, path: Path) -> Path:
         """A model's weights as a safetensors file, checked by its sha256."""
         return await self._run(flows.weights(model, path))

@@ -100,6 +100,17 @@ def import_model(checkpoint: Path, *, name: str, key: str, licence: str | None =
     )
 
 
+def import_directions(file: Path, *, model: str, key: str, fields: Mapping[str, str]) -> Call[JobView]:
+    """POST /v1/models/{name}/directions: the file goes up, a `discover` job comes back."""
+    path, headers = f"/v1/models/{model}/directions", {"Idempotency-Key": key}
+    return Call("POST", path, _job, headers=headers, upload=file, fields=fields, read_timeout_s=600)
+
+
+def delete_directions(model: str, name: str) -> Call[None]:
+    path = f"/v1/models/{model}/directions/{name}"
+    return Call("DELETE", path, lambda reply: None, repeatable=False)
+
+
 def usage() -> Call[UsageView]:
     return Call("GET", "/v1/usage", lambda reply: UsageView.model_validate_json(reply.content))
 

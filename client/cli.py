@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import access, create, evaluate, jobs, local, models, webhooks
+from client.commands import access, create, directions, evaluate, jobs, local, models, webhooks
 from client.credentials import VARIABLE
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.add_typer(local.app)
 app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(directions.app, name="directions")
 app.add_typer(webhooks.app, name="webhooks")
 
 

@@ -4,11 +4,14 @@ job.
     python -m generative.convert FILE FOLDER --name NAME [--licence TEXT] [--half] [--memory-bytes N]
         [--cpu-s N]
     python -m generative.convert inspect FILE
+    python -m generative.convert directions FILE FOLDER --name NAME --z-dim N [--w-dim N --num-ws N]
+        [--space z|w|w+] [--first N]
     python -m generative.convert export WEIGHTS FILE --format nvlabs-state-dict|rosinality
 
 Prints one line of JSON: the card; for `inspect` what the file holds; nothing for `export`, which goes the
-other way. A file that cannot be used gives exit status 3 and `{"code": ..., "detail": ...}` as the last line
-of stderr. Opens no connection and starts no process.
+other way, and for `directions`, which makes a file of another project a set in the folder. A file that cannot
+be used gives exit status 3 and `{"code": ..., "detail": ...}` as the last line of stderr. Opens no connection
+and starts no process.
 """
 
 import argparse
@@ -21,7 +24,10 @@ from pathlib import Path
 from generative.cards import About
 from generative.checkpoints import CheckpointError, import_checkpoint
 from generative.checkpoints.exporting import EXPORTS, export_checkpoint
+from generative.editing.files import save_directions
+from generative.editing.foreign import Request, Target, read_directions
 from generative.families import build, describe, generator_of
+from generative.spaces import Space
 from generative.store import save_model
 
 REFUSED = 3
@@ -48,6 +54,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == "export":
         parser.add_argument("out", type=Path)
         parser.add_argument("--format", required=True, choices=sorted(EXPORTS))
+    if command == "directions":
+        parser.add_argument("folder", type=Path)
+        parser.add_argument("--name", required=True)
+        parser.add_argument("--z-dim", type=int, required=True)
+        parser.add_argument("--w-dim", type=int, default=0)
+        parser.add_argument("--num-ws", type=int, default=0)
+        parser.add_argument("--space", type=Space)
+        parser.add_argument("--first", type=int)
     if command == "convert":
         parser.add_argument("folder", type=Path)
         parser.add_argument("--name", required=True)
@@ -103,12 +117,20 @@ def _inspect(options: argparse.Namespace) -> str:
     return json.dumps(imported.provenance | facts)
 
 
+def _directions(options: argparse.Namespace) -> str:
+    target = Target(options.z_dim, options.w_dim, options.num_ws)
+    request = Request(options.name, target, options.space, options.first)
+    found = read_directions(options.file.read_bytes(), request)
+    save_directions(options.folder, options.name, found[0].method, found)
+    return ""
+
+
 def _export(options: argparse.Namespace) -> str:
     export_checkpoint(options.file, options.format, options.out)
     return ""
 
 
-COMMANDS = {"convert": _convert, "inspect": _inspect, "export": _export}
+COMMANDS = {"convert": _convert, "inspect": _inspect, "directions": _directions, "export": _export}
 
 
 def _refuse(code: str, detail: str) -> int:

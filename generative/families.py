@@ -16,12 +16,14 @@ from generative.networks import (
     biggan_deep,
     biggan_deep_hf,
     dcgan,
+    e4e_encoder,
     eigengan,
     gan,
     gan_zoo_pgan,
     idinvert,
     idinvert_encoder,
     pggan,
+    psp_encoder,
     style_encoder,
     stylegan,
     stylegan2,
@@ -55,6 +57,8 @@ GENERATORS: dict[str, Kind] = {
 ENCODERS: dict[str, Kind] = {
     "style_encoder": Kind(style_encoder.StyleEncoderConfig, style_encoder.Encoder),
     "idinvert_encoder": Kind(idinvert_encoder.IdInvertEncoderConfig, idinvert_encoder.Encoder),
+    "psp_encoder": Kind(psp_encoder.StyleMapEncoderConfig, psp_encoder.Encoder),
+    "e4e_encoder": Kind(psp_encoder.StyleMapEncoderConfig, e4e_encoder.Encoder),
     "alae_encoder": Kind(alae_encoder.ALAEEncoderConfig, alae_encoder.Encoder),
 }
 NETWORKS = GENERATORS | ENCODERS

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.errors import BadRequest, UnknownDirection, UnsupportedByModel
+from jobs.errors import BadRequest, Conflict, UnknownDirection, UnsupportedByModel
 
 
 class Direction(BaseModel):
@@ -21,6 +21,8 @@ class Direction(BaseModel):
     """Where it acts unless a request says otherwise; None for all."""
     unit: Literal["sigma", "distance", "raw"] = "raw"
     """What a strength of 1 means."""
+    model_sha256: str | None = None
+    """The weights that it is for; None for those that come with a model."""
 
 
 class Card(BaseModel):
@@ -59,14 +61,32 @@ class Card(BaseModel):
         return world if isinstance(world, str) else None
 
     def direction(self, name: str) -> Direction:
-        """Raises UnknownDirection."""
+        """Raises UnknownDirection, and Conflict for one that was made for other weights."""
         for direction in self.directions:
             if direction.name == name:
+                self.refuse_weights(direction.model_sha256, f"the direction {name!r}")
                 return direction
         known = [direction.name for direction in self.directions]
         raise UnknownDirection(
             f"The model {self.name!r} has no direction {name!r}.{did_you_mean(name, known)}"
         )
+
+    def refuse_weights(self, sha256: str | None, what: str) -> None:
+        """Raises Conflict `model_mismatch` for something made for other weights than the model has."""
+        if sha256 not in (None, self.sha256):
+            raise Conflict(
+                f"{what} is for the weights {sha256}; those of {self.name!r} are {self.sha256}.",
+                code="model_mismatch",
+            )
+
+    def refuse_set(self, name: str) -> None:
+        """Raises Conflict `name_taken` for a name that comes with the model.
+
+        Whether a set of the tenant has it is for the store to say: a submit may be the repetition of another.
+        """
+        own = [direction for direction in self.directions if direction.model_sha256 is None]
+        if any(name in (direction.set, direction.name) for direction in own):
+            raise Conflict(f"Directions {name!r} come with the model {self.name!r}.", code="name_taken")
 
     def class_number(self, wanted: int | str, where: str) -> int:
         """The index of a class that was given by index or by name. Raises UnsupportedByModel, BadRequest."""

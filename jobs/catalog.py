@@ -1,4 +1,5 @@
-"""The models that can be asked for: those in the model repository and those that were imported.
+"""The models that can be asked for: those in the model repository and those that were imported, each with the
+directions that the tenant added to it.
 
 Read from their cards, which are JSON, so the gateway knows what a model can do without loading it. Names in
 the repository come first; an import may not take one of them.
@@ -7,16 +8,18 @@ the repository come first; an import may not take one of them.
 import json
 import logging
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from jobs import fit
-from jobs.cards import Card, did_you_mean
+from jobs.cards import Card, Direction, did_you_mean
 from jobs.errors import NotFound, UnknownModel
 from jobs.schemas import JobRequest
-from jobs.store import JobStore
+from jobs.store import DirectionSetRow, JobStore
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -37,14 +40,17 @@ class Catalog:
             cards.pop(name, None)
             if (card := self._shipped(name)) is not None:
                 cards[name] = card
-        return [cards[name] for name in sorted(cards)]
+        sets = defaultdict[str, list[DirectionSetRow]](list)
+        for found in self._store.list_directions(tenant):
+            sets[found.model].append(found)
+        return [_with_sets(cards[name], sets[name]) for name in sorted(cards)]
 
     def get(self, tenant: str, name: str) -> Card:
         """Raises UnknownModel."""
         if _NAME.fullmatch(name):
             card = self._shipped(name) if self.ships(name) else self._imported(tenant, name)
             if card is not None:
-                return card
+                return _with_sets(card, self._store.list_directions(tenant, name))
         known = [card.name for card in self.list(tenant)]
         raise UnknownModel(f"There is no model {name[:64]!r}.{did_you_mean(name, known)}")
 
@@ -96,6 +102,18 @@ def _usable(folder: Path) -> Card | None:
 def _directions(path: Path) -> list[dict[str, Any]]:
     found = json.loads(path.read_text())
     return [{"set": path.stem, "method": found.get("method")} | entry for entry in found["directions"]]
+
+
+def _with_sets(card: Card, sets: Iterable[DirectionSetRow]) -> Card:
+    """With the tenant's own directions, except those whose names a newer version of the model brought."""
+    known = {direction.name for direction in card.directions}
+    added = [
+        Direction.model_validate(entry | {"set": found.name, "model_sha256": found.model_sha256})
+        for found in sets
+        for entry in found.listing
+        if entry["name"] not in known
+    ]
+    return card.model_copy(update={"directions": (*card.directions, *added)}) if added else card
 
 
 def _card(found: dict[str, Any]) -> Card:

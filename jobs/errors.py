@@ -7,7 +7,8 @@
     - BadWebhook, with UnresolvedHost and ForbiddenAddress
   + Forbidden              a link that is not valid (any more)
   + NotFound               no such thing, or not yours
-  + Conflict               the state forbids it: already_finished, not_finished, in_progress, name_taken
+  + Conflict               the state forbids it: already_finished, not_finished, in_progress, name_taken,
+                           model_mismatch
   + Gone                   it was there, and retention removed it
   + QueueFull              too much is waiting; the same request may work later
   + QuotaExceeded          the tenant has used what it may; the same request may work later

@@ -11,6 +11,15 @@ import sys
 from typing import Any
 
 from jobs.cards import Card
+from jobs.discovery import (
+    AnyDiscovery,
+    DirectionsImport,
+    FactorInput,
+    GanspaceInput,
+    InterfaceganInput,
+    SefaInput,
+    StylespaceInput,
+)
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EvaluateInput
 from jobs.inversion import DownsampleDegradation, Inversion
@@ -37,7 +46,7 @@ _WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2}
 
 def check(request: JobRequest, card: Card) -> None:
     """Raises BadRequest, or a kind of it, that says what does not fit."""
-    if isinstance(request, ImportRequest):
+    if isinstance(request, ImportRequest) or isinstance(request.input, DirectionsImport):
         return
     request = completed(request, card)
     if request.output.latents != "none":
@@ -46,10 +55,13 @@ def check(request: JobRequest, card: Card) -> None:
         _check_generate(request.input, card)
     elif isinstance(request, InvertRequest):
         _check_inversion(request.input, card, "input")
+        _check_alignment(request.input, len(request.input.images), card, "input")
     elif isinstance(request, EditRequest):
         _check_edit(request.input, card)
     elif isinstance(request, EvaluateRequest):
         _check_evaluate(request.input, card)
+    elif isinstance(request.input, AnyDiscovery):
+        _check_discover(request.input, card)
 
 
 def completed(request: JobRequest, card: Card) -> JobRequest:
@@ -75,6 +87,8 @@ def pictures(request: JobRequest) -> int:
         return (_count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
     if isinstance(given, EvaluateInput):
         return given.count
+    if isinstance(given, InterfaceganInput | StylespaceInput):
+        return given.samples
     return len(given.images) if isinstance(given, InvertInput) else 0
 
 
@@ -96,6 +110,7 @@ def _check_edit(given: EditInput, card: Card) -> None:
     _check_source(given.source, given, card)
     if given.source.images is not None:
         _check_inversion(given.inversion, card, "input.inversion")
+        _check_alignment(given.inversion, len(given.source.images), card, "input.inversion")
     at = _source_space(given)
     for i, operation in enumerate(given.operations):
         at = _onward(at, card.direction(operation.name).space, f"input.operations[{i}]")
@@ -134,6 +149,18 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         )
 
 
+def _check_alignment(given: Inversion, images: int, card: Card, where: str) -> None:
+    if given.align == "auto" and card.world != WORLD:
+        raise UnsupportedByModel(
+            f"{where}.align: there is no network that finds faces for the model {card.name!r};"
+            " take ffhq and give landmarks, or none."
+        )
+    if (given.align == "ffhq") != (given.landmarks is not None):
+        raise BadRequest(f"{where}.landmarks: they go with align ffhq, which needs them.")
+    if given.landmarks is not None and len(given.landmarks) != images:
+        raise BadRequest(f"{where}.landmarks: {len(given.landmarks)} faces for {images} pictures.")
+
+
 def _check_evaluate(given: EvaluateInput, card: Card) -> None:
     if card.channels != 3:
         raise UnsupportedByModel(f"The pictures of {card.name!r} have no colour, and the features need it.")
@@ -159,6 +186,23 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
         )
     if needs := {"factors", "identity"} & set(given.metrics):
         raise UnsupportedByModel(f"input.metrics: {min(needs)} can be read only from pictures of {WORLD!r}.")
+
+
+def _check_discover(given: AnyDiscovery, card: Card) -> None:
+    card.refuse_set(given.name)
+    needed = "s" if isinstance(given, StylespaceInput) else "w"
+    if card.num_ws == 0 or needed not in card.spaces:
+        raise UnsupportedByModel(f"input.method: {given.method} needs the space {needed!r}.")
+    if given.class_index is not None:
+        card.class_number(given.class_index, "input.class")
+    elif card.classes:
+        raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
+    if isinstance(given, SefaInput) and given.layers is not None:
+        _check_layers(given.layers, card, "input.layers")
+    if isinstance(given, GanspaceInput) and given.components > min(card.w_dim, given.samples):
+        raise BadRequest(f"input.components is {given.components}: W has {card.w_dim} dimensions")
+    if isinstance(given, FactorInput) and card.world != WORLD:
+        raise UnsupportedByModel(f"input.factor: factors can be read only from pictures of {WORLD!r}.")
 
 
 def _source_space(given: EditInput) -> str:

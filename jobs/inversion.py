@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.words import ImageId, Seed, Strict
+from jobs.words import Finite, ImageId, Seed, Strict
 
 Method = Literal[
     "hybrid",
@@ -39,6 +39,7 @@ class Defaults:
     noise_maps: bool = False
     pixel: float = 1.0
     perceptual: float = 1.0
+    identity: float = 0.0
     latent: float = 0.0
     in_domain: float = 0.0
     noise_regularization: float = 0.0
@@ -103,8 +104,12 @@ Weight = Annotated[float | None, Field(ge=0, le=1e4)]
 class LossWeights(Strict):
     """Left out: as the method has them."""
 
+    distance: Literal["shipped", "lpips-vgg", "lpips-alex"] = "shipped"
+    """What `perceptual` and `stop` mean; LPIPS needs weights that the operator has to give."""
     pixel: Weight = None
     perceptual: Weight = None
+    identity: Weight = None
+    """Of ArcFace's distance, 1 minus the cosine; needs weights that the operator has to give."""
     latent: Weight = None
     """Of how unusual the code is."""
     in_domain: Weight = None
@@ -162,6 +167,10 @@ Degradation = Annotated[
 ]
 
 
+Point = tuple[Finite, Finite]
+Face = Annotated[tuple[Point, ...], Field(min_length=68, max_length=68)]
+
+
 class MultiCode(Strict):
     """For the method `multi_code`."""
 
@@ -192,6 +201,10 @@ class Inversion(Strict):
     stop: StopRule | None = None
     degradation: Degradation | None = None
     """What has become of the pictures: the search undoes it."""
+    align: Literal["none", "auto", "ffhq"] = "none"
+    """none: the middle square. auto: where the model's own network sees a portrait. ffhq: by `landmarks`."""
+    landmarks: Annotated[tuple[Face, ...], Field(min_length=1, max_length=16)] | None = None
+    """For `ffhq`, of each picture: 68 points (x, y) in pixels, as dlib and others find them."""
     multi_code: MultiCode = MultiCode()
     tuning: Tuning = Tuning()
     seed: Seed = 0

@@ -6,11 +6,12 @@ keep is that of their names: hence the digit. A class groups jobs that take abou
 something about waiting time, and so that a deployment can give a class workers of its own.
 """
 
+from jobs.discovery import DirectionsImport
 from jobs.schemas import EditInput, GenerateRequest, ImportRequest, JobRequest, Priority
 
 FAST = "fast"  # forward passes only
-IMPORT = "import"  # reading checkpoints
-SLOW = "slow"  # optimisation, evaluation
+IMPORT = "import"  # reading checkpoints, and files of directions
+SLOW = "slow"  # optimisation, evaluation, discovery
 
 _RANKED = {Priority.HIGH: "0-high", Priority.NORMAL: "1-normal", Priority.LOW: "2-low"}
 
@@ -36,7 +37,7 @@ def lane_of(request: JobRequest) -> str:
 def _work_class(request: JobRequest) -> str:
     if isinstance(request, GenerateRequest):
         return FAST
-    if isinstance(request, ImportRequest):
+    if isinstance(request, ImportRequest) or isinstance(request.input, DirectionsImport):
         return IMPORT
     if isinstance(request.input, EditInput) and request.input.source.images is None:
         return FAST

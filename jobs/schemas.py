@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
+from jobs.discovery import DirectionsInput, DiscoverInput
 from jobs.evaluation import EvaluateInput
 from jobs.inversion import Inversion
 from jobs.words import (
@@ -50,6 +51,7 @@ class Kind(StrEnum):
     INVERT = "invert"
     EDIT = "edit"
     EVALUATE = "evaluate"
+    DISCOVER = "discover"
     IMPORT = "import"
 
 
@@ -308,13 +310,26 @@ class EvaluateRequest(Envelope):
     input: EvaluateInput = EvaluateInput()
 
 
+class DirectionsRequest(Envelope):
+    """Found in the model, or brought for it."""
+
+    kind: Literal[Kind.DISCOVER]
+    input: DirectionsInput
+
+
+class DiscoverRequest(DirectionsRequest):
+    input: DiscoverInput
+
+
 class ImportRequest(Envelope):
     kind: Literal[Kind.IMPORT]
     input: ImportInput
 
 
-AnySubmitted = GenerateRequest | InvertRequest | EditRequest | EvaluateRequest
-AnyRequest = AnySubmitted | ImportRequest
+AnySubmitted = GenerateRequest | InvertRequest | EditRequest | EvaluateRequest | DiscoverRequest
+AnyRequest = (
+    GenerateRequest | InvertRequest | EditRequest | EvaluateRequest | DirectionsRequest | ImportRequest
+)
 SubmitRequest = Annotated[AnySubmitted, Field(discriminator="kind")]
 """What a caller may post."""
 JobRequest = Annotated[AnyRequest, Field(discriminator="kind")]

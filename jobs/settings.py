@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the engine; left out: what torch chooses."""
     max_batch: int = Field(default=32, ge=1, le=1024)
+    loss_weights: Path | None = None
+    """Folder with the weights of LPIPS and ArcFace, which do not come with the service."""
     preload: str = ""
     """Names of shipped models, separated by commas: loaded before the first job is taken."""
 

@@ -25,9 +25,6 @@ SECTIONS = {
     "6.7": "Pagination and filters",
     "6.8": "Headers and authentication",
 }
-UPLOADED_DIRECTIONS = (
-    "Direction files cannot be uploaded: directions come with a model, or from its own files."
-)
 TITLE = """# Bad inputs and the answers they get
 
 {count} ways to send something wrong, by number, each with the answer that it must get: a status, where it
@@ -60,7 +57,7 @@ ELSEWHERE = {
     "6.7.36": (_JOBS, "test_head_has_the_headers_of_get_and_no_body"),
 }
 NO_FACES = "Faces are not looked for: no model here is aligned by landmarks."
-NOT_HERE = {f"6.4.{number}": UPLOADED_DIRECTIONS for number in range(1, 42)} | {
+NOT_HERE = {
     "6.2.41": NO_FACES,
     "6.2.42": NO_FACES,
     "6.3.44": "A model is named by its tenant and name; the same file under two names is two models.",

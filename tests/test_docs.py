@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from api.metrics import Metrics
 from generative.checkpoints.importing import FORMATS
 from generative.families import ENCODERS, GENERATORS, NETWORKS
 from jobs import schemas
+from jobs.discovery import AnyDiscovery
 from jobs.lanes import LANES
 from jobs.metrics import REGISTRY, Process
 from jobs.settings import PREFIX, Settings
@@ -54,6 +55,13 @@ def test_every_kind_of_job_has_a_section():
 def test_every_input_of_a_job_is_documented(title):
     fields = {field.alias or name for name, field in INPUTS[title].model_fields.items()}
     named = set(re.findall(r"`([a-z0-9_]+)`", section(page("jobs.md"), title)))
+
+    assert fields <= named
+
+
+def test_every_input_of_every_method_of_discovery_is_documented():
+    fields = {f.alias or n for schema in get_args(AnyDiscovery) for n, f in schema.model_fields.items()}
+    named = set(re.findall(r"`([a-z0-9_]+)`", section(page("jobs.md"), "discover")))
 
     assert fields <= named
 

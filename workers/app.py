@@ -30,6 +30,7 @@ from jobs.store import open_store
 from jobs.tracing import set_up_traces
 from workers.context import Context
 from workers.engine import Engine, Tick
+from workers.losses import LossNetworks
 from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
 from workers.models import Models
 from workers.preload import preload
@@ -59,6 +60,7 @@ def context() -> Context:
         live=RedisLive(chosen.redis_url()),
         models=Models(chosen, store, blobs, device),
         engine=Engine(device, max_batch=chosen.max_batch, observe=_count),
+        losses=LossNetworks(chosen.loss_weights, device),
     )
 
 

@@ -13,6 +13,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from workers.company import Company
 from workers.engine import Engine
+from workers.losses import LossNetworks
 from workers.models import Models
 from workers.watchdog import leave
 
@@ -35,6 +36,7 @@ class Context:
     live: LiveEvents
     models: Models
     engine: Engine
+    losses: LossNetworks
     pool: ThreadPoolExecutor = field(default_factory=encoders)
     worker: str = field(default_factory=worker_name)
     drain: threading.Event = field(default_factory=threading.Event)

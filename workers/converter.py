@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,26 @@ def convert(
         arguments += ["--licence", licence]
     command = [sys.executable, "-P", "-m", MODULE, *arguments]
     run_limited(command, limits or Limits.for_file(file.stat().st_size), alive)
+
+
+def read_directions(
+    file: Path,
+    folder: Path,
+    name: str,
+    target: Mapping[str, int],
+    alive: Callable[[], None],
+    *,
+    space: str | None = None,
+    first: int | None = None,
+) -> None:
+    """Make a foreign file of directions the set `name` of `folder`.
+
+    target: z_dim, and w_dim and num_ws for a model that has a W. `alive` and what is raised: see `convert`.
+    """
+    words = {"name": name, **target, "space": space, "first": first}
+    arguments = [f"--{word.replace('_', '-')}={value}" for word, value in words.items() if value is not None]
+    command = [sys.executable, "-P", "-m", MODULE, "directions", str(file), str(folder), *arguments]
+    run_limited(command, Limits.for_file(file.stat().st_size), alive)
 
 
 def run_limited(command: Sequence[str], limits: Limits, alive: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jobs import tracing
 from jobs.schemas import Kind
-from jobs.store import Claim, ModelRow
+from jobs.store import Claim, DirectionSetRow, ModelRow
 from workers.blocks import Answer, Op
 from workers.context import Context
 from workers.engine import Model
@@ -64,6 +64,8 @@ class RunningJob(Generic[Request]):
     forwards: Forwards = field(default_factory=Forwards)
     imported: ModelRow | None = None
     """A model to publish together with the job's success."""
+    found: DirectionSetRow | None = None
+    """A set of directions to publish together with the job's success."""
 
     @property
     def tenant(self) -> str:

@@ -7,9 +7,9 @@ fetched from the blobs into a local cache, once for each sha256, and are loaded 
 import shutil
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -26,29 +26,32 @@ from generative.inversion.search import viewed
 from generative.losses import PerceptualDistance
 from generative.metrics.examiner import Examiner
 from generative.metrics.extractors import ShippedFeatures
-from generative.networks import feature_network
+from generative.networks import feature_network, parts_network
 from generative.networks.feature_network import FeatureNetwork
+from generative.networks.parts_network import PartsNetwork
 from generative.statistics import WStatistics
 from generative.store import load_encoder, load_model, load_statistics
 from jobs import tracing
 from jobs.blobs import BlobStore, fetch
 from jobs.errors import NotFound, UnknownModel
 from jobs.settings import Settings
-from jobs.store import JobStore, ModelRow
+from jobs.store import DirectionSetRow, JobStore, ModelRow
 from workers.metrics import LOAD_SECONDS, MODELS_LOADED
 
 CAPACITY = 4  # models kept in memory
+SETS = 64  # sets of directions kept in memory
 LENDER = "portraits"  # the shipped model whose feature network serves colour models that have none
 
 
 class Encoding:
     """An encoder for a generator: called with pictures (N, C, H, W) it gives ws (N, L, D)."""
 
-    def __init__(self, encoder: Encoder, num_ws: int, img_resolution: int) -> None:
-        self._encoder, self._num_ws, self.img_resolution = encoder, num_ws, img_resolution
+    def __init__(self, encoder: Encoder, generator: StyleGenerator) -> None:
+        self._encoder, self._generator = encoder, generator
+        self.img_resolution = generator.img_resolution
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return encode(self._encoder, images, self._num_ws)
+        return encode(self._encoder, images, self._generator)
 
 
 class Comparing:
@@ -83,23 +86,33 @@ class LoadedModel:
     perceptual: PerceptualDistance | None
     codes: CodeBook
     encoder: Encoder | None = None
+    parts: PartsNetwork | None = None
+    """Finds portraits in pictures; on the CPU, for jobs' own threads."""
+    shared: "LoadedModel | None" = None
+    """The model without a tenant's directions, which holds what all tenants share."""
 
     @cached_property
     def encode(self) -> Encoding | None:
         """Pictures to ws; one for as long as the model is loaded, for searches that share it share steps."""
+        if self.shared is not None:
+            return self.shared.encode
         if self.encoder is None or not isinstance(self.generator, StyleGenerator):
             return None
-        return Encoding(self.encoder, self.generator.num_ws, self.generator.img_resolution)
+        return Encoding(self.encoder, self.generator)
 
     @cached_property
     def comparing(self) -> Comparing:
         """One for as long as the model is loaded."""
+        if self.shared is not None:
+            return self.shared.comparing
         assert self.perceptual is not None
         return Comparing(self.perceptual, self.generator.img_resolution)
 
     @cached_property
     def examiner(self) -> Examiner | None:
         """For evaluations; one for as long as the model is loaded. None without a network to look with."""
+        if self.shared is not None:
+            return self.shared.examiner
         if self.perceptual is None:
             return None
         network = self.perceptual.features
@@ -122,6 +135,7 @@ class Models:
         self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
         self._loaded: OrderedDict[Path, tuple[str, LoadedModel]] = OrderedDict()  # used last: at the end
         self._features: dict[Path, PerceptualDistance] = {}
+        self._sets: dict[str, dict[str, Direction]] = {}  # by their prefix
         self._locks: dict[Path, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -132,6 +146,9 @@ class Models:
             UnknownModel: if there is none.
             CheckpointError, ValueError: if its folder is broken.
         """
+        return self._with_sets(self._get(tenant, name), tenant, name)
+
+    def _get(self, tenant: str, name: str) -> LoadedModel:
         folder, fetched = self._repo / name, None
         if not _is_model(folder):
             fetched = self._imported(tenant, name)
@@ -144,6 +161,30 @@ class Models:
                 return known
             with tracing.span("load model", model=name):
                 return self._load(folder, sha256)
+
+    def _with_sets(self, model: LoadedModel, tenant: str, name: str) -> LoadedModel:
+        """With the directions that the tenant added for these weights; all else is the same objects."""
+        rows = [row for row in self._store.list_directions(tenant, name) if row.model_sha256 == model.sha256]
+        if not rows:
+            return model
+        added = [self._directions(row) for row in rows]
+        return replace(model, directions=ChainMap(dict(model.directions), *added), shared=model)
+
+    def _directions(self, row: DirectionSetRow) -> dict[str, Direction]:
+        with self._guard:
+            known = self._sets.get(row.prefix)
+        if known is None:
+            with tempfile.TemporaryDirectory(prefix="directions-") as place:
+                for key in self._blobs.list(row.prefix):
+                    path = Path(place) / "directions" / key.removeprefix(row.prefix)
+                    path.parent.mkdir(exist_ok=True)
+                    fetch(self._blobs, key, path)
+                known = load_directions(Path(place))
+        with self._guard:
+            while len(self._sets) >= SETS:
+                self._sets.pop(next(iter(self._sets)))
+            self._sets[row.prefix] = known
+        return known
 
     def _lock(self, folder: Path) -> threading.Lock:
         with self._guard:
@@ -172,6 +213,7 @@ class Models:
             perceptual=self._perceptual(folder, card),
             codes=CodeBook(generator, statistics),
             encoder=cast(Encoder, load_encoder(folder).to(self._device)) if card.encoder else None,
+            parts=PartsNetwork.load(folder) if (folder / parts_network.RECORD).is_file() else None,
         )
         with self._guard:
             self._loaded[folder] = sha256, model

@@ -250,6 +250,7 @@ class Attempt:
                         error=error,
                         metrics=self._metrics(),
                         model=self.job.imported if status is Status.SUCCEEDED else None,
+                        found=self.job.found if status is Status.SUCCEEDED else None,
                     )
                 break
             except StoreUnavailable:

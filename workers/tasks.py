@@ -9,6 +9,7 @@ from jobs.schemas import Kind
 from workers.app import app, context
 from workers.job import Work
 from workers.runner import run_next
+from workers.work.discover import discover
 from workers.work.edit import edit
 from workers.work.evaluate import evaluate_model
 from workers.work.generate import generate
@@ -20,6 +21,7 @@ WORKS: dict[Kind, Work] = {
     Kind.INVERT: invert,
     Kind.EDIT: edit,
     Kind.EVALUATE: evaluate_model,
+    Kind.DISCOVER: discover,
     Kind.IMPORT: import_model,
 }
 

@@ -42,7 +42,7 @@ _CHECKPOINT = re.compile(
     rb"PK\x03\x04|\x80[\x02-\x05]|.{8}\{",  # zip (torch), pickle, safetensors
     re.DOTALL,
 )
-_UNSAID = ("", OCTETS, "application/zip", "application/x-zip-compressed")
+UNSAID = ("", OCTETS, "application/zip", "application/x-zip-compressed")
 
 
 class ModelUrls(BaseModel):
@@ -237,7 +237,7 @@ def _refuse_shipped(form: ImportForm, catalog: Models) -> None:
 
 
 def _refuse_by_content(upload: Upload) -> None:
-    if upload.media_type not in _UNSAID:
+    if upload.media_type not in UNSAID:
         raise HttpProblem("unsupported_media_type", "Send the checkpoint as application/octet-stream.")
     if upload.size == 0:
         raise BadCheckpoint("The file is empty.")

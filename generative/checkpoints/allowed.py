@@ -13,9 +13,14 @@ from generative.checkpoints.tensors import OTHER_STORAGES, STORAGES, rebuild_par
 
 
 def _dict(*args: object) -> InertDict:
-    if args:
+    """`OrderedDict()`, or with the list of pairs that Python 2 wrote into it."""
+    pairs: Any = args[0] if args else []
+    plain = isinstance(pairs, list) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    )
+    if len(args) > 1 or not plain:
         raise CheckpointError("malformed", "broken pickle: a dictionary with arguments")
-    return InertDict()
+    return InertDict({pair[0]: pair[1] for pair in pairs})
 
 
 def _set(*args: object) -> set[Any]:

@@ -94,9 +94,7 @@ def w_code(
     )
 
 
-def p_code(
-    generator: StyleGenerator, axes: PStatistics, space: Literal[Space.P, Space.P_PLUS]
-) -> Code:
+def p_code(generator: StyleGenerator, axes: PStatistics, space: Literal[Space.P, Space.P_PLUS]) -> Code:
     """P or P+, whitened: every direction is as wide as its samples are."""
     L = 1 if space is Space.P else generator.num_ws
     axes = axes.to(next(generator.parameters()))

@@ -1,23 +1,35 @@
-"""Pictures to latents by one look: how any encoder of `generative.families.ENCODERS` is asked."""
+"""Pictures to latents: how any encoder of `generative.families.ENCODERS` is asked."""
 
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from generative.generator import StyleGenerator
+from generative.inversion.restyle import restyle
 from generative.spaces import broadcast
 
 
 class Encoder(Protocol):
-    """Takes pictures (N, C, R, R) of its own size; gives ws (N, L, D), or one w (N, D) for all layers."""
+    """Takes pictures (N, C, R, R) of its own size; gives ws (N, L, D), or one w (N, D) for all layers.
+
+    One that takes twice as many channels is ReStyle's, and sees what it has painted so far as well.
+    """
 
     img_resolution: int
+    img_channels: int
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def __call__(self, *args: Any) -> Tensor: ...
 
 
-def encode(encoder: Encoder, images: Tensor, num_ws: int) -> Tensor:
-    """images: (N, C, H, W) in [-1, 1], of any size -> ws (N, L, D).
+class Residual(Encoder, Protocol):
+    """ReStyle's, which begins at the mean that it was trained with."""
+
+    latent_avg: Tensor  # (L, D)
+
+
+def encode(encoder: Encoder, images: Tensor, generator: StyleGenerator) -> Tensor:
+    """images: (N, C, H, W) in [-1, 1], of any size -> ws (N, L, D) of the generator.
 
     An encoder of smaller pictures than these sees them averaged, as the official codes have it.
     """
@@ -26,4 +38,8 @@ def encode(encoder: Encoder, images: Tensor, num_ws: int) -> Tensor:
         images = F.interpolate(images, size=(side, side), mode="area")
     elif images.shape[2] < side:
         images = F.interpolate(images, size=(side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-    return broadcast(encoder(images), num_ws)
+    if encoder.img_channels == 2 * images.shape[1]:
+        average = cast(Residual, encoder).latent_avg
+        *_, last = restyle(images, encoder, generator.synthesize, average)
+        return last.ws
+    return broadcast(encoder(images), generator.num_ws)

@@ -5,7 +5,7 @@ Axis letters: N samples, C H W of a picture.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from generative.batch import Tensors
 COUNTS = ("steps", "seed", "schedule")
 
 
+@runtime_checkable
 class Perceptual(Protocol):
     """A distance between pictures in [-1, 1] that can describe a fixed target once."""
 
@@ -35,18 +36,20 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean(dim=(1, 2, 3))
 
 
-def described(distance: Perceptual | None, targets: Tensor) -> dict[str, Tensor]:
+def described(distance: Perceptual | None, targets: Tensor, name: str = "stage") -> dict[str, Tensor]:
     """What `perceptual` needs to know of the targets (N, C, H, W), as constants of a program."""
     stages = () if distance is None else distance.describe(targets)
-    return {f"stage{k}": stage for k, stage in enumerate(stages)}
+    return {f"{name}{k}": stage for k, stage in enumerate(stages)}
 
 
-def perceptual(distance: Perceptual | None, images: Tensor, constants: Tensors) -> Tensor:
+def perceptual(
+    distance: Perceptual | None, images: Tensor, constants: Tensors, name: str = "stage"
+) -> Tensor:
     """(N, C, H, W) -> (N,), the distance to what was `described`; 0 without a distance."""
     if distance is None:
         return images.new_zeros(len(images))
     stages = distance.describe(images)
-    return distance.compare(stages, [constants[f"stage{k}"] for k in range(len(stages))])
+    return distance.compare(stages, [constants[f"{name}{k}"] for k in range(len(stages))])
 
 
 def weighted(terms: Tensors, constants: Tensors) -> Tensor:

@@ -29,6 +29,7 @@ from generative.program import Evaluation, Outcome
 VIEW = 256  # larger pictures are averaged down to this side before the perceptual distance sees them
 NOISE = "noise:"  # parameter "noise:b8.conv0" is the noise map of that layer
 
+WHO = "who"  # constants "who0", ... are what the identity network sees in the target
 CONSTANT, RAMP, CYCLE = range(3)  # schedules of the learning rate
 Encoder = Callable[[Tensor], Tensor]  # pictures (N, C, H, W) -> ws (N, L, D)
 
@@ -43,6 +44,7 @@ class SearchOptions:
     jitter: float = 0.05  # noise on the code at the beginning, in its spread
     pixel: float = 1.0  # weight of the mean squared error of pixels in [-1, 1]
     perceptual: float = 1.0
+    identity: float = 0.0
     latent: float = 0.0  # of the code's penalty
     in_domain: float = 0.0  # of the distance between the code and what the encoder makes of its picture
     noise_regularization: float = 1e5
@@ -62,6 +64,7 @@ class Search:
         distance: Perceptual | None,
         *,
         noise: bool = True,
+        identity: Perceptual | None = None,
         degradation: Degradation | None = None,
         encoder: Encoder | None = None,
         randomness: Callable[[int, int], Source] = philox,
@@ -71,17 +74,18 @@ class Search:
             generator: its weights ask for no gradient.
             distance: None where only pixels can be compared.
             noise: whether noise maps are sought too; else the stored ones paint.
+            identity: a second distance, for the weight `identity`.
             degradation: comes between the generator and the losses; targets are observations then.
             encoder: for the weight `in_domain`.
         """
-        self.generator, self.code, self.distance = generator, code, distance
+        self.generator, self.code, self.distance, self.identity = generator, code, distance, identity
         self.degradation, self.encoder, self.randomness = degradation, encoder, randomness
         sizes = generator.noise_sizes if noise and isinstance(generator, StyleGenerator) else {}
         self.noise_sizes: dict[str, int] = sizes
 
     @property
     def key(self) -> Hashable:
-        parts = self.generator, self.code, self.distance, self.degradation, self.encoder
+        parts = self.generator, self.code, self.distance, self.identity, self.degradation, self.encoder
         return Search, parts, tuple(self.noise_sizes)
 
     def problems(
@@ -106,13 +110,16 @@ class Search:
             raise ValueError("no perceptual network: set the perceptual weight to 0, and no stop rule")
         if self.encoder is None and options.in_domain:
             raise ValueError("no encoder: set the in-domain weight to 0")
+        if self.identity is None and options.identity:
+            raise ValueError("no network for identity: set its weight to 0")
         begun = {} if start is None else {"start": start}
         return {"target": targets, **(constants or {}), **begun, **columns(options, len(targets))}
 
     def constants(self, problems: Tensors) -> dict[str, Tensor]:
         device = next(self.generator.parameters()).device
         fixed = {name: t.to(device) for name, t in problems.items() if name != "start"}
-        return {**fixed, **described(self.distance, self._view(fixed["target"]))}
+        view = self._view(fixed["target"])
+        return {**fixed, **described(self.distance, view), **described(self.identity, view, WHO)}
 
     def begin(self, problems: Tensors) -> dict[str, Tensor]:
         seeds = problems["seed"].tolist()
@@ -130,6 +137,7 @@ class Search:
         terms = {
             "pixel": mean_square(seen, constants["target"]),
             "perceptual": perceptual(self.distance, self._view(seen), constants),
+            "identity": perceptual(self.identity, self._view(seen), constants, WHO),
             "latent": self.code.penalty(code),
             "in_domain": self._departure(code, images),
             "noise_regularization": self._regularizer(params, code),

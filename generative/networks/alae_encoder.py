@@ -115,7 +115,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ALAEEncoderConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.img_channels = config, config.img_channels
         self.w_dim, self.img_resolution = config.w_dim, config.img_resolution
         self.from_rgb, self.encode_block = nn.ModuleList(), nn.ModuleList()
         for inputs, outputs in pairwise(config.channels):

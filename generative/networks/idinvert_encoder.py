@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: IdInvertEncoderConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.img_channels = config, config.img_channels
         self.w_dim, self.num_ws, self.img_resolution = config.w_dim, config.num_ws, config.img_resolution
         self.block0 = FirstBlock(config.img_channels, config.channels[0])
         for i, (inputs, outputs) in enumerate(pairwise(config.channels), start=1):

@@ -8,6 +8,7 @@ its lease writes where nobody looks:
     t/<tenant>/i/<sha256>.png                    uploaded pictures, re-encoded
     t/<tenant>/u/<sha256>                        uploaded checkpoints, in quarantine
     t/<tenant>/m/<name>/<sha256>/                imported models
+    t/<tenant>/d/<model>/<set>/<job>/            sets of directions
 """
 
 import re
@@ -83,6 +84,11 @@ def model_prefix(tenant: str, name: str, sha256: str) -> str:
     return check_key(f"t/{tenant}/m/{name}/{sha256}") + "/"
 
 
+def directions_prefix(tenant: str, model: str, name: str, job_id: str) -> str:
+    """With the job that makes the set: one of that name may be deleted, and made again by another job."""
+    return check_key(f"t/{tenant}/d/{model}/{name}/{job_id}") + "/"
+
+
 def fetch(blobs: BlobStore, key: str, path: Path) -> None:
     """Copy an object to a new file."""
     with path.open("xb") as file:
@@ -109,6 +115,7 @@ __all__: Sequence[str] = (
     "BlobStore",
     "check_key",
     "checkpoint_key",
+    "directions_prefix",
     "fetch",
     "image_key",
     "model_prefix",

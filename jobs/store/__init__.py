@@ -12,12 +12,13 @@ from sqlalchemy import Engine, text
 
 from jobs.schemas import JobError, JobRequest, Progress, Status
 from jobs.settings import Settings
-from jobs.store import gateway, library, pick, quota, reaper, worker
+from jobs.store import directions, gateway, library, pick, quota, reaper, worker
 from jobs.store.database import Database, connect
 from jobs.store.quota import Quotas, Usage, quotas_of
 from jobs.store.rows import (
     Beat,
     Claim,
+    DirectionSetRow,
     Due,
     EventRow,
     ImageRow,
@@ -33,6 +34,7 @@ from jobs.store.worker import Limits, Reason
 __all__ = [
     "Beat",
     "Claim",
+    "DirectionSetRow",
     "Due",
     "EventRow",
     "ImageRow",
@@ -217,6 +219,26 @@ class JobStore:
         with self.database.read(tenant) as connection:
             return library.list_models(connection, tenant)
 
+    def put_directions(self, tenant: str, found: DirectionSetRow) -> None:
+        """Raises Conflict `name_taken`."""
+        with self.database.write(tenant) as connection:
+            directions.put_directions(connection, tenant, found)
+
+    def list_directions(self, tenant: str, model: str | None = None) -> Sequence[DirectionSetRow]:
+        """By name; of all models without one."""
+        with self.database.read(tenant) as connection:
+            return directions.list_directions(connection, tenant, model)
+
+    def get_directions(self, tenant: str, model: str, name: str) -> DirectionSetRow:
+        """Raises NotFound."""
+        with self.database.read(tenant) as connection:
+            return directions.get_directions(connection, tenant, model, name)
+
+    def delete_directions(self, tenant: str, model: str, name: str) -> None:
+        """Raises NotFound."""
+        with self.database.write(tenant) as connection:
+            directions.delete_directions(connection, tenant, model, name)
+
     # --- the worker's side ---------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker_name: str, *, payload_version: int) -> Claim | None:
@@ -288,10 +310,11 @@ class JobStore:
         metrics: dict[str, float] | None = None,
         progress: Progress | None = None,
         model: ModelRow | None = None,
+        found: DirectionSetRow | None = None,
     ) -> bool:
-        """End the job, and publish `outputs` and `model`, in one transaction. False: the fence is stale.
+        """End the job, and publish `outputs`, `model` and `found`, in one transaction. False: a stale fence.
 
-        Raises Conflict `name_taken` for a `model` whose name is another's; then nothing has changed.
+        Raises Conflict `name_taken` if the name of `model` or `found` is another's; nothing has changed then.
         """
         with self.database.write() as connection:
             return worker.finish(
@@ -304,6 +327,7 @@ class JobStore:
                 metrics=metrics,
                 progress=progress,
                 model=model,
+                found=found,
                 limits=self.limits,
             )
 

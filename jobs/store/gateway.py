@@ -10,9 +10,10 @@ from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.fit import pictures
 from jobs.ids import new_job_id
 from jobs.lanes import lane_of
-from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
+from jobs.schemas import PAYLOAD_VERSION, DirectionsRequest, JobRequest, Status
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, record, send_in
 from jobs.store.database import now, upsert
+from jobs.store.directions import refuse_name
 from jobs.store.endpoints import ensure_of_jobs
 from jobs.store.quota import Quotas, admit, hold, stored
 from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
@@ -44,6 +45,8 @@ def submit(
         earlier = _hold_key(connection, tenant, idempotency_key, body_hash, job_id)
         if earlier is not None:
             return one(connection, tenant, earlier), False
+    if isinstance(request, DirectionsRequest):
+        refuse_name(connection, tenant, request.model, request.input.name)
     images = pictures(request)
     admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
     if request.webhook is not None:

@@ -103,9 +103,11 @@ def leftovers(connection: Connection, limit: int, limits: Limits) -> list[Leftov
 
 
 def _unshared_uploads(connection: Connection) -> dict[str, str]:
-    """By job: the upload of each import that is not swept, where no other such import reads the same file."""
-    imports = select(jobs.c.id, jobs.c.request).where(jobs.c.kind == Kind.IMPORT, ~jobs.c.swept)
-    uploads = {row.id: json.loads(row.request)["input"]["upload"] for row in connection.execute(imports)}
+    """By job: the upload of each import that is not swept, where no other such one reads the same file."""
+    readers = jobs.c.kind.in_((Kind.IMPORT, Kind.DISCOVER))  # of the latter those that read a file
+    rows = connection.execute(select(jobs.c.id, jobs.c.request).where(readers, ~jobs.c.swept))
+    inputs = {row.id: json.loads(row.request)["input"] for row in rows}
+    uploads = {job_id: given["upload"] for job_id, given in inputs.items() if "upload" in given}
     users = Counter(uploads.values())
     return {job_id: key for job_id, key in uploads.items() if users[key] == 1}
 

@@ -115,6 +115,19 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class DirectionSetRow:
+    """Directions that a tenant found in a model or brought for it; those that come with it have no row."""
+
+    model: str
+    name: str
+    model_sha256: str
+    prefix: str
+    size_bytes: int
+    listing: list[dict[str, Any]]
+    created_at: float = 0.0  # set by the store
+
+
+@dataclass(frozen=True)
 class Claim:
     """A worker's hold on a job: valid while the row still has this fence."""
 

@@ -174,6 +174,19 @@ models = Table(
     Column("created_at", Double, nullable=False),
 )
 
+direction_sets = Table(
+    "direction_sets",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("model", String, primary_key=True),  # shipped or imported
+    Column("name", String, primary_key=True),
+    Column("model_sha256", String, nullable=False),  # of the weights that it was found in or brought for
+    Column("prefix", String, nullable=False),  # its two files are under this key prefix
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("listing", document(), nullable=False),  # what a card says of each direction
+    Column("created_at", Double, nullable=False),
+)
+
 removals = Table(
     "removals",
     metadata,
@@ -244,7 +257,7 @@ storage = Table(
     Column("tenant", String, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
 )
-"""Sum of a tenant's outputs, images and imported models that are not removed."""
+"""Sum of a tenant's outputs, images, imported models and direction sets that are not removed."""
 
 turns = Table(
     "turns",

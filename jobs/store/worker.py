@@ -23,9 +23,10 @@ from jobs.schemas import JobError, Progress, Status
 from jobs.store import outbox
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
 from jobs.store.database import now
+from jobs.store.directions import put_directions
 from jobs.store.library import put_model
 from jobs.store.quota import stored
-from jobs.store.rows import Beat, Claim, ModelRow, OutputRow, job_row
+from jobs.store.rows import Beat, Claim, DirectionSetRow, ModelRow, OutputRow, job_row
 from jobs.store.tables import jobs, outputs
 
 Reason = Literal["drain", "lost", "retry"]
@@ -185,6 +186,7 @@ def finish(
     metrics: dict[str, float] | None,
     progress: Progress | None,
     model: ModelRow | None,
+    found: DirectionSetRow | None,
     limits: Limits,
 ) -> bool:
     """End the job and make its outputs visible; False, and nothing is, when it is no longer this claim's."""
@@ -207,6 +209,8 @@ def finish(
         outbox.write(connection, told)
     if model is not None:
         put_model(connection, claim.row.tenant, model)
+    if found is not None:
+        put_directions(connection, claim.row.tenant, found)
     return True
 
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from api.app import ROUTERS
 from jobs.access import Scope
 from jobs.schemas import submit_adapter
-from jobs.store import JobStore, ModelRow
+from jobs.store import DirectionSetRow, JobStore, ModelRow
 from jobs.store.access import Access
 
 from .conftest import CARD, Worker, bearer, generate, png
@@ -27,6 +27,7 @@ UNKNOWN = {
     "name": "nowhere",
     "webhook_id": "whk_" + "0" * 26,
     "delivery_id": "dlv_" + "0" * 26,
+    "set_name": "nothing",
 }
 """By the name of the parameter: a well-formed id that nothing has."""
 
@@ -37,6 +38,7 @@ class Absent:
 
     own: int = 200
     body: dict[str, Any] | None = None
+    send: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Everybodys:
     """Belongs to no tenant."""
 
 
+OCTETS = {"Content-Type": "application/octet-stream"}
 JOB = "/v1/jobs/{job_id}"
 HOOK = "/v1/webhooks/{webhook_id}"
 DELIVERY = "/v1/webhooks/deliveries/{delivery_id}"
@@ -74,6 +77,11 @@ MATRIX: dict[tuple[str, str], Absent | Nothing | Signed | Everybodys] = {
     ("POST", "/v1/models"): Nothing({"params": {"name": "theirs"}, "content": b"PK\x03\x04" + bytes(20)}),
     ("GET", "/v1/models/{name}"): Absent(),
     ("GET", "/v1/models/{name}/directions"): Absent(),
+    ("POST", "/v1/models/{name}/directions"): Absent(
+        own=202,
+        send={"params": {"set": "pose"}, "content": b"PK\x03\x04" + bytes(20), "headers": OCTETS},
+    ),
+    ("DELETE", "/v1/models/{name}/directions/{set_name}"): Absent(own=204),
     ("GET", "/v1/models/{name}/samples.png"): Absent(),
     ("GET", "/v1/models/{name}/weights"): Absent(),
     ("GET", "/v1/webhooks"): Nothing(),
@@ -143,6 +151,8 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
         blobs.write("t/theirs/m/weights.safetensors", b"weights", media_type="application/octet-stream")
         card = CARD | {"name": "theirs", "sha256": "cd" * 32}
         store.put_model("theirs", ModelRow("theirs", "cd" * 32, "t/theirs/m/", card))
+        found = DirectionSetRow("theirs", "quokkas", "cd" * 32, "t/theirs/d/", 5, [])
+        store.put_directions("theirs", found)
         deliveries = guarded.get(f"/v1/webhooks/{hook}/deliveries", headers=key).json()["data"]
         delivery = deliveries[0]["id"]
         return {
@@ -151,6 +161,7 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
             "name": "theirs",
             "webhook_id": hook,
             "delivery_id": delivery,
+            "set_name": "quokkas",
         }
 
     return make
@@ -176,7 +187,7 @@ def test_a_foreign_id_is_as_absent_as_an_unknown_one(
 ) -> None:
     row = MATRIX[method, path]
     assert isinstance(row, Absent)
-    send: dict[str, Any] = {} if row.body is None else {"json": row.body}
+    send: dict[str, Any] = row.send if row.body is None else {"json": row.body}
     things, names = tenants.things, re.findall(r"\{(\w+)\}", path)
     theirs = call(guarded, method, path.format(**things), tenants.ours, **send)
     unknown = call(guarded, method, path.format(**UNKNOWN), tenants.ours, **send)

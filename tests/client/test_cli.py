@@ -278,6 +278,30 @@ def test_models_and_directions_are_tables_or_json(ganserve, service):
     assert json.loads(ganserve("models", "directions", "portraits", "--json").stdout) == moves["data"]
 
 
+def test_directions_are_listed_brought_and_removed(ganserve, service, tmp_path):
+    listed = {"data": [{"set": "mine", "name": "mine_0", "space": "w", "range": [-2, 3]}]}
+    service.replies = [httpx.Response(200, json=listed)] * 2
+    assert "-2 3" in ganserve("directions", "list", "--model", "faces").stdout
+    assert json.loads(ganserve("directions", "list", "-m", "faces", "--json").stdout) == listed["data"]
+
+    (tmp_path / "pose.npy").write_bytes(b"\x93NUMPY")
+    service.replies = [queued(kind="discover"), finished(view()), httpx.Response(204)]
+    said = ("--model", "faces", "--name", "pose", "--space", "w+", "--licence", "MIT")
+    assert ganserve("directions", "import", "pose.npy", *said).exit_code == 0
+    assert ganserve("directions", "delete", "pose", "--model", "faces").exit_code == 0
+    brought, removed = service.requests[2], service.requests[-1]
+    assert (brought.method, brought.url.path) == ("POST", "/v1/models/faces/directions")
+    assert b"\x93NUMPY" in brought.content and b'name="set"' in brought.content and b"w+" in brought.content
+    assert (removed.method, removed.url.path) == ("DELETE", "/v1/models/faces/directions/pose")
+
+
+def test_a_file_of_directions_that_is_refused_ends_with_exit_code_1(ganserve, service, tmp_path):
+    (tmp_path / "pose.npy").write_bytes(b"\x93NUMPY")
+    error = {"code": "wrong_shapes", "detail": "…"}
+    service.replies = [queued(), finished(view(status="failed", error=error))]
+    assert ganserve("directions", "import", "pose.npy", "--name", "pose").exit_code == 1
+
+
 def test_the_address_comes_from_the_environment(ganserve, service, monkeypatch):
     monkeypatch.setenv("GANSERVE_PUBLIC_URL", "http://elsewhere.test:9")
     service.replies = [httpx.Response(200, json=view())]

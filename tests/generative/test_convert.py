@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from generative.convert import REFUSED, main
+from generative.editing.files import load_directions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from generative.spaces import Space
 from generative.store import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +85,14 @@ def test_the_memory_limit_of_the_arguments_holds(tmp_path, file):
     child = run(file, tmp_path / "out", "--name", "tiny", "--memory-bytes", 2**20)
     assert child.returncode != 0
     assert not (tmp_path / "out" / "card.json").exists()
+
+
+def test_a_foreign_file_of_directions_becomes_a_set(tmp_path, capsys):
+    np.save(tmp_path / "pose.npy", np.full((1, 4), 0.5, np.float32))
+    arguments = ["directions", str(tmp_path / "pose.npy"), str(tmp_path / "out"), "--name", "pose"]
+    assert main([*arguments, "--z-dim", "4", "--w-dim", "4", "--num-ws", "4", "--space", "w"]) == 0
+    found = load_directions(tmp_path / "out")["pose"]
+    assert (found.space, found.vector.tolist()) == (Space.W, [0.5] * 4)
+
+    assert main([*arguments, "--z-dim", "5", "--space", "z"]) == REFUSED
+    assert json.loads(capsys.readouterr().err)["code"] == "wrong_shapes"

@@ -318,10 +318,22 @@ def test_what_goes_through_w_is_refused_where_there_is_none(of_the_world):
         ("generate", {"mixing": {"rows": [1], "columns": [2], "layers": "0"}}),
         ("evaluate", {"metrics": ["identity"]}),
         ("evaluate", {"metrics": ["ppl"], "path": {"space": "w"}}),
-        ("invert", {"images": ["img_" + "0" * 64]}),
+        ("invert", {"images": ["img_" + "0" * 64], "space": "w"}),
     ):
         with pytest.raises(UnsupportedByModel):
             check(request(kind, **given), flat)
+    check(request("invert", images=["img_" + "0" * 64]), flat)
+
+
+def test_directions_are_found_only_in_the_spaces_that_a_model_has(of_the_world):
+    flat = of_the_world.model_copy(update={"w_dim": 0, "num_ws": 0, "spaces": ("z",), "truncation": "z"})
+    styles = {"method": "stylespace", "name": "a", "factor": "smile"}
+
+    check(request("discover", method="sefa", name="a"), of_the_world)
+    check(request("discover", **styles), of_the_world.model_copy(update={"spaces": ("z", "w", "w+", "s")}))
+    for card, given in ((flat, {"method": "sefa", "name": "a"}), (of_the_world, styles)):
+        with pytest.raises(UnsupportedByModel):
+            check(request("discover", **given), card)
 
 
 def test_latents_that_cannot_be_written_are_not_asked_for(card):

@@ -20,6 +20,12 @@ SMILE = {"operations": [{"op": "direction", "name": "smile"}]}
         ("edit", {"source": IMAGES} | SMILE, "slow"),
         ("invert", IMAGES, "slow"),
         ("evaluate", {}, "slow"),
+        ("discover", {"method": "sefa", "name": "a"}, "slow"),
+        (
+            "discover",
+            {"method": "import", "name": "a", "upload": "t/default/u/0", "sha256": "0" * 64},
+            "import",
+        ),
         ("import", {"upload": "t/default/u/0", "sha256": "0" * 64}, "import"),
     ],
 )

@@ -23,6 +23,7 @@ from jobs.store import ImageRow, JobRow, open_store
 from workers.context import Context
 from workers.encode import png
 from workers.engine import Engine
+from workers.losses import LossNetworks
 from workers.models import Models
 
 SIDE = 16
@@ -94,6 +95,7 @@ def context(configured: Settings, engine: Engine) -> Iterator[Context]:
         live=Recorder(),
         models=Models(configured, store, blobs),
         engine=engine,
+        losses=LossNetworks(configured.loss_weights, "cpu"),
         leave=lambda reason: pytest.fail(f"the worker left: {reason}"),
     )
     yield made

@@ -14,15 +14,19 @@ from safetensors.torch import load as load_tensors
 from generative.cards import About
 from generative.generator import sample_z
 from generative.inversion import weight_delta
+from generative.inversion.alignment import cut, ffhq_frame_of_landmarks
+from generative.networks import lpips
 from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.pixels import to_uint8
 from generative.store import save_model
+from jobs.errors import JobFailed
 from jobs.inversion import METHODS
 from jobs.schemas import Status
 from tests.families import tiny
 from tests.workers.given import TENANT, pixels_of, ramp
 from workers.images import to_tensor
+from workers.losses import LossNetworks
 from workers.runner import Outcome, run_job
 from workers.work.edit import edit
 from workers.work.generate import generate
@@ -50,6 +54,8 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = Encoder(IdInvertEncoderConfig(img_resolution=SIDE, channels=(8, 16, 16), w_dim=16))
     save_model(repo / "tiny", Generator(config).eval(), About(name="tiny"), encoder=encoder.eval())
     save_model(repo / "flat", tiny("gan"), About(name="flat"))
+    wide = StyleGAN2Config(img_resolution=64, z_dim=8, w_dim=8, mapping_layers=1, channel_max=8)
+    save_model(repo / "wide", Generator(wide).eval(), About(name="wide"))
     return repo
 
 
@@ -261,3 +267,65 @@ def test_a_drained_tuning_goes_on_where_it_was(context, submit, finished, upload
     assert run_job(cut.id, invert, context) is Outcome.SUCCEEDED
     for name in ("reconstruction_0000.png", "latents.safetensors"):
         assert read(finished(cut), name) == read(finished(whole), name)
+
+
+# --- losses and alignment --------------------------------------------------------------------------------
+
+
+def test_weights_that_are_missing_are_named(run, upload):
+    for losses, file in (
+        ({"distance": "lpips-vgg"}, "vgg16.pth"),
+        ({"distance": "lpips-alex"}, "alexnet.pth"),
+        ({"identity": 1.0}, "arcface.pth"),
+    ):
+        job = run(images=[upload(ramp())], losses=PIXELS | losses, steps=2, fails=True)
+        assert job.error.code == "missing_weights"
+        assert file in job.error.detail and "GANSERVE_LOSS_WEIGHTS" in job.error.detail
+
+
+def test_weights_that_are_given_are_used(run, upload, context, tmp_path):
+    torch.manual_seed(0)
+    distance = lpips.LPIPS("alex")
+    features = {f"features.{name}": t for name, t in distance.features.state_dict().items()}
+    lins = {f"lin{i}.model.1.weight": lin.weight.abs() for i, lin in enumerate(distance.lins)}
+    torch.save(features, tmp_path / "alexnet.pth")
+    torch.save(lins, tmp_path / "lpips_alex.pth")
+    networks = LossNetworks(tmp_path, "cpu")
+    assert networks.get("lpips-alex") is networks.get("lpips-alex")
+    object.__setattr__(context, "losses", networks)
+    losses = {"distance": "lpips-alex", "pixel": 0.0, "perceptual": 1.0}
+    first, last = (
+        run(
+            images=[upload(np.kron(ramp(), np.ones((4, 4, 1), np.uint8)))],
+            model="wide",
+            losses=losses,
+            steps=n,
+        )
+        for n in (1, 30)
+    )
+    assert last.result["images"][0]["loss"] < first.result["images"][0]["loss"]
+
+    (tmp_path / "arcface.pth").write_bytes(b"GIF89a")
+    with pytest.raises(JobFailed, match=r"arcface\.pth cannot be used"):
+        networks.get("identity")
+
+
+def test_a_face_is_cut_out_by_its_landmarks_and_put_back(run, upload, read):
+    canvas = np.full((120, 128, 3), 30, np.uint8)
+    canvas[48:80, 48:80] = np.kron(ramp(), np.ones((2, 2, 1), np.uint8))
+    points = np.full((68, 2), 64.0)
+    points[36:42], points[42:48], points[[48, 54]] = (56, 60), (72, 60), (64, 77)
+    frame = ffhq_frame_of_landmarks(points)
+    job = run(images=[upload(canvas)], align="ffhq", landmarks=[points.tolist()], steps=5)
+    square = cut(to_tensor(canvas[None])[0], frame, SIDE)
+    shown = pixels_of(read(job, "original_0000.png"))
+    np.testing.assert_array_equal(shown, to_uint8(square[None])[0].numpy())
+    pasted = pixels_of(read(job, "pasted_0000.png"))
+    assert pasted.shape == canvas.shape
+    assert np.array_equal(pasted[:28], canvas[:28])  # outside of the square nothing has changed
+    assert not np.array_equal(pasted[56:72, 56:72], canvas[56:72, 56:72])
+
+
+def test_without_a_network_for_faces_the_alignment_says_what_to_give(run, upload):
+    job = run(images=[upload(ramp())], align="auto", fails=True)
+    assert job.error.code == "unsupported_by_model" and "landmarks" in job.error.detail

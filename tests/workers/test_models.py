@@ -16,7 +16,7 @@ from generative.spaces import Space
 from generative.store import save_model
 from jobs.blobs.memory import MemoryBlobStore
 from jobs.errors import NotFound, UnknownModel
-from jobs.store import ModelRow
+from jobs.store import DirectionSetRow, ModelRow
 from workers import models as module
 from workers.models import Models
 
@@ -37,16 +37,20 @@ def save(folder: Path, seed: int = 0, channels: int = 3) -> str:
 
 
 class Library:
-    """The part of the job store that knows imported models."""
+    """The part of the job store that knows imported models, and directions."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], ModelRow] = {}
+        self.sets: list[tuple[str, DirectionSetRow]] = []
 
     def get_model(self, tenant: str, name: str) -> ModelRow:
         try:
             return self.rows[tenant, name]
         except KeyError:
             raise NotFound from None
+
+    def list_directions(self, tenant: str, model: str) -> list[DirectionSetRow]:
+        return [row for owner, row in self.sets if (owner, row.model) == (tenant, model)]
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def _direction(model: LoadedModel, operation: DirectionOperation) -> Direction:
 def _invert(job: Job, model: LoadedModel) -> Inverted:
     wanted = job.request.input
     ids = wanted.source.images or ()
-    originals = read_images(job, model, ids, wanted.inversion)
+    originals = read_images(job, model, ids, wanted.inversion).squares
     found = invert_pictures(
         job, model, originals, wanted.inversion, preview_every=wanted.preview_every, share=INVERSION_SHARE
     )

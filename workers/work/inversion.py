@@ -19,6 +19,7 @@ from torch import Tensor
 from generative.batch import Tensors
 from generative.inversion import weight_delta
 from generative.inversion.codes import Code, Form
+from generative.inversion.likeness import Perceptual
 from generative.inversion.multi_code import MultiCode, MultiCodeOptions
 from generative.inversion.pti import PivotalTuning, TuningOptions
 from generative.inversion.search import CONSTANT, CYCLE, RAMP, Search, SearchOptions
@@ -105,6 +106,9 @@ class _Task:
         self.job, self.model, self.how, self.steps = job, model, how, how.steps
         self.observation, self.preview_every = observation, preview_every
         self.code = _code(model, how) if how.method != "multi_code" else None
+        self.distance: Perceptual | None = model.perceptual
+        if how.losses.distance != "shipped":
+            self.distance = job.context.losses.get(how.losses.distance)
 
     # --- the ways ----------------------------------------------------------------------------------------
 
@@ -149,8 +153,8 @@ class _Task:
             run = self._run(search, self._problems(search, None), self.steps, (0, half), saved)
             code, saved = run.course.params[self.code.parameter], None
         inputs = self._inputs(self._search(), {self.code.parameter: code})
-        program = PivotalTuning(with_w(self.model.generator), self.model.perceptual)
-        options = _tuning_options(how, self.model.perceptual is not None)
+        program = PivotalTuning(with_w(self.model.generator), self.distance)
+        options = _tuning_options(how, self.distance is not None)
         problems = program.problems(self.observation.images, inputs["ws"].contiguous(), options)
         run = self._run(program, problems, options.steps, (half, share), saved, {PIVOT: code})
         N = len(code)
@@ -164,7 +168,7 @@ class _Task:
         """Multi-code prior: pictures, and codes that no other job understands."""
         how, model = self.how, self.model
         options = _multi_code_options(how)
-        distance = model.perceptual if options.perceptual or options.stop is not None else None
+        distance = self.distance if options.perceptual or options.stop is not None else None
         try:
             layer = how.multi_code.layer or multi_codes.sixth_layer(model.generator)
             degradation = self.observation.degradation
@@ -181,7 +185,7 @@ class _Task:
 
     def _search(self) -> Search:
         model, how = self.model, self.how
-        if model.perceptual is None and (how.losses.perceptual or how.stop is not None):
+        if self.distance is None and (how.losses.perceptual or how.stop is not None):
             raise UnsupportedByModel(
                 "this model has no perceptual network: set losses.perceptual to 0, without stop"
             )
@@ -189,8 +193,9 @@ class _Task:
         return Search(
             model.generator,
             self.code,
-            model.perceptual,
+            self.distance,
             noise=how.defaults.noise_maps,
+            identity=self.job.context.losses.get("identity") if how.losses.identity else None,
             degradation=self.observation.degradation,
             encoder=model.encode if how.losses.in_domain else None,
         )
@@ -332,6 +337,7 @@ def _options(how: Inversion) -> SearchOptions:
         jitter=rest.jitter,
         pixel=losses.pixel or 0.0,
         perceptual=losses.perceptual or 0.0,
+        identity=losses.identity or 0.0,
         latent=losses.latent or 0.0,
         in_domain=losses.in_domain or 0.0,
         noise_regularization=losses.noise_regularization or 0.0,

@@ -21,7 +21,7 @@ from workers.provenance import provenance
 from workers.work.gallery import Gallery, put_png, sized
 from workers.work.inversion import Inverted, invert_pictures
 from workers.work.latent_output import convert, put_codes, put_file
-from workers.work.observations import read_images
+from workers.work.observations import put_back, read_images
 
 SHARE = 0.95  # of the progress; the rest is output
 AMPLIFIED = 4  # differences between two pictures are shown so many times larger
@@ -30,14 +30,19 @@ MIN_FRAMES = 2  # of a film
 
 def invert(job: RunningJob[InvertRequest]) -> Result:
     wanted, model = job.request.input, job.model()
-    originals = read_images(job, model, wanted.images, wanted)
-    found = invert_pictures(job, model, originals, wanted, preview_every=wanted.preview_every, share=SHARE)
+    uploads = read_images(job, model, wanted.images, wanted)
+    found = invert_pictures(
+        job, model, uploads.squares, wanted, preview_every=wanted.preview_every, share=SHARE
+    )
     settings = settings_of(wanted, model)
     about = partial(provenance, job.kind, model.name, model.sha256, settings)
     abouts = [
         about(image=image, **quality) for image, quality in zip(wanted.images, found.about, strict=True)
     ]
     put_found(job, found, abouts)
+    for index, _ in enumerate(uploads.frames):
+        pasted = put_back(uploads, index, found.reconstructions[index])
+        put_png(job, f"pasted_{index:04d}.png", pasted, abouts[index], role="pasted", index=index)
     _put_films(job, found, abouts)
     if isinstance(found.latents, dict):
         put_codes(job, found.latents, about(images=wanted.images))

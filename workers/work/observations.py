@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from generative.inversion import degradations
+from generative.inversion.alignment import Frame, cut, ffhq_frame_of_landmarks, paste
 from generative.inversion.degradations import Degradation
+from generative.inversion.portrait_alignment import find_portrait
 from generative.pixels import to_uint8
-from jobs.errors import NotFound, UnknownImage
+from jobs.errors import JobFailed, NotFound, UnknownImage, UnsupportedByModel
 from jobs.inversion import (
     DownsampleDegradation,
     GrayDegradation,
@@ -24,6 +26,15 @@ from workers.job import RunningJob
 from workers.models import LoadedModel
 
 BRIGHT = 128  # of a mask: from here on a pixel is missing
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """N uploaded pictures, and where in them lies what is inverted."""
+
+    squares: Pixels  # (N, h, w, 3)
+    whole: tuple[Pixels, ...]  # as they were uploaded, of any size
+    frames: tuple[Frame, ...]  # of the squares; empty for middle squares
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,42 @@ class Observation:
         return _pixels(self.degradation.composite(images, self.images, self.constants))
 
 
-def read_images(job: RunningJob[Any], model: LoadedModel, ids: Sequence[str], how: Inversion) -> Pixels:
-    """Uploaded pictures, their middle squares in the size that the inversion compares: (N, h, w, 3).
+def read_images(job: RunningJob[Any], model: LoadedModel, ids: Sequence[str], how: Inversion) -> Uploads:
+    """Uploaded pictures, and their squares in the size that the inversion compares.
 
-    Raises UnknownImage.
+    Raises UnknownImage, UnsupportedByModel, and JobFailed `no_face`.
     """
     side = model.generator.img_resolution
     if isinstance(how.degradation, DownsampleDegradation):
         side //= how.degradation.factor
-    return np.stack([fit_square(decode(_read_image(job, id)), side) for id in ids])
+    whole = tuple(decode(_read_image(job, id)) for id in ids)
+    if how.align == "none":
+        return Uploads(np.stack([fit_square(pixels, side) for pixels in whole]), whole, ())
+    images = [to_tensor(pixels[None])[0] for pixels in whole]
+    frames = tuple(_frame(model, how, image, i) for i, image in enumerate(images))
+    cuts = torch.stack([cut(image, frame, side) for image, frame in zip(images, frames, strict=True)])
+    return Uploads(_pixels(cuts), whole, frames)
+
+
+def _frame(model: LoadedModel, how: Inversion, image: Tensor, i: int) -> Frame:
+    """Where the face of picture i lies in it."""
+    try:
+        if how.landmarks is not None:
+            return ffhq_frame_of_landmarks(np.array(how.landmarks[i]))
+        if model.parts is None:
+            raise UnsupportedByModel(
+                "there is no network that finds faces for this model; take the alignment ffhq, with landmarks"
+            )
+        with torch.no_grad():
+            return find_portrait(image, model.parts)
+    except ValueError as error:
+        raise JobFailed(f"picture {i}: {error}", code="no_face") from error
+
+
+def put_back(uploads: Uploads, i: int, square: Pixels) -> Pixels:
+    """Upload i with a square (H, W, 3) in the place where its own was cut out."""
+    image, new = (to_tensor(pixels[None])[0] for pixels in (uploads.whole[i], square))
+    return _pixels(paste(image, new, uploads.frames[i])[None])[0]
 
 
 def observe(job: RunningJob[Any], model: LoadedModel, how: Inversion, originals: Pixels) -> Observation:

@@ -1,5 +1,6 @@
 """State dicts from files of others, written by torch and safetensors themselves."""
 
+import collections
 import io
 
 import pytest
@@ -85,3 +86,25 @@ def test_a_file_over_the_limit_is_not_read(tmp_path):
     with pytest.raises(CheckpointError) as refused:
         read_state(tmp_path / "weights", max_bytes=100)
     assert refused.value.code == "too_large"
+
+
+@pytest.mark.parametrize("zip_container", [True, False])
+def test_dictionaries_come_as_python_2_wrote_them(tmp_path, zip_container):
+    class Ordered:
+        def __reduce__(self):
+            return collections.OrderedDict, ([["lin0.model.1.weight", torch.ones(2)]],)
+
+    torch.save(Ordered(), tmp_path / "vgg.pth", _use_new_zipfile_serialization=zip_container)
+    assert torch.equal(read_state(tmp_path / "vgg.pth")["lin0.model.1.weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize("pairs", [[["a"]], [[1, 2]], ["ab"], "ab", [["a", 1, 2]]])
+def test_what_is_no_list_of_pairs_makes_no_dictionary(tmp_path, pairs):
+    class Odd:
+        def __reduce__(self):
+            return collections.OrderedDict, (pairs,)
+
+    torch.save(Odd(), tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError) as error:
+        read_state(tmp_path / "odd.pth")
+    assert error.value.code == "malformed"

@@ -38,7 +38,9 @@ def test_codes_and_pictures_of_all_passes_agree():
     assert set(ours) | {"encoder", "decoder", "latent_avg", "x"} == set(expected)
     for name, value in ours.items():
         assert tuple(value.shape) == expected[name].shape
-        assert np.abs(value.double().numpy() - expected[name]).max() < TOLERANCE * np.abs(expected[name]).max()
+        assert (
+            np.abs(value.double().numpy() - expected[name]).max() < TOLERANCE * np.abs(expected[name]).max()
+        )
 
 
 def test_an_encoder_that_corrects_half_of_the_error_halves_it_in_every_pass():
@@ -64,6 +66,10 @@ def test_the_encoder_sees_what_was_painted_at_the_size_of_the_picture():
         sizes.append(tuple(seen.shape))
         return ws
 
-    list(restyle(torch.zeros(2, 3, 6, 8), encode, lambda ws: torch.zeros(len(ws), 3, 24, 32), torch.zeros(4, 5), 2))
+    list(
+        restyle(
+            torch.zeros(2, 3, 6, 8), encode, lambda ws: torch.zeros(len(ws), 3, 24, 32), torch.zeros(4, 5), 2
+        )
+    )
 
     assert sizes == [(2, 6, 6, 8)] * 2

@@ -1,0 +1,126 @@
+"""Sets of directions that a tenant brings for a model, shipped or imported; `discover` jobs find others."""
+
+import re
+from typing import Annotated, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field, ValidationError
+
+from api import openapi
+from api.deps import Blobs, Config, IdempotencyKey, Send, Sha256, Shown, Store, Submit, Tenant, require
+from api.problems import HttpProblem, invalid
+from api.routes.models import OCTETS, UNSAID, ModelInPath, answers_json
+from api.uploads import Upload, check_hash, received
+from jobs.access import Scope
+from jobs.blobs import upload_key
+from jobs.discovery import DirectionsImport, SetName
+from jobs.errors import BadCheckpoint
+from jobs.schemas import DirectionsRequest, JobView, Kind, Strict, Text
+from jobs.store import JobRow
+
+router = APIRouter(tags=["models"])
+MAX_BYTES = 64 * 2**20  # what is read of a file of directions
+_START = re.compile(rb"\x93NUMPY|PK\x03\x04|\x80")  # .npy; .npz and torch; pickle and torch
+
+
+class DirectionsForm(Strict):
+    """What goes with an uploaded file of directions, as query parameters or fields of the form."""
+
+    set: SetName
+    space: Literal["z", "w", "w+"] | None = None
+    first: Annotated[int, Field(ge=1, le=65536, strict=False)] | None = None
+    licence: Text | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+@router.post(
+    "/v1/models/{name}/directions",
+    status_code=202,
+    response_model=JobView,
+    dependencies=[answers_json, require(Scope.MODELS_ADMIN)],
+    openapi_extra=openapi.DIRECTIONS_UPLOAD,
+)
+async def import_directions(
+    request: Request,
+    card: ModelInPath,
+    tenant: Tenant,
+    store: Store,
+    blobs: Blobs,
+    desk: Submit,
+    sender: Send,
+    views: Shown,
+    config: Config,
+    key: IdempotencyKey,
+    set_name: Annotated[str | None, Query(alias="set", description="Name of the set to be.")] = None,
+    space: Annotated[str | None, Query(description="Of the vectors: z, w or w+.")] = None,
+    first: Annotated[str | None, Query(description="Coordinates of z that a matrix is for.")] = None,
+    licence: Annotated[str | None, Query(description="Licence of the directions.")] = None,
+    sha256: Sha256 = None,
+    model_sha256: Annotated[str | None, Query(description="Of the weights that they are for.")] = None,
+) -> Response:
+    """Upload a file of directions (.npy, .npz, .pt or .pkl) as its authors publish it, raw or as the part
+    `file` of a form, and add what it holds to the model as a set.
+
+    The answer is a `discover` job; when it has succeeded, edits can name the directions.
+    """
+    in_query = {"set": set_name, "space": space, "first": first, "licence": licence, "sha256": sha256,
+                "model_sha256": model_sha256}  # fmt: skip
+
+    def keep(upload: Upload) -> tuple[JobRow, bool]:
+        form = _form({name: value for name, value in in_query.items() if value is not None} | upload.fields)
+        check_hash(upload, form.sha256)
+        card.refuse_weights(form.model_sha256, "the file")
+        card.refuse_set(form.set)
+        _refuse_by_content(upload)
+        store.refuse_bytes(tenant, upload.size)
+        asked = DirectionsImport(
+            method="import",
+            name=form.set,
+            upload=upload_key(tenant, upload.sha256),
+            sha256=upload.sha256,
+            space=form.space,
+            first=form.first,
+            licence=form.licence,
+        )
+        blobs.write(asked.upload, upload.path, media_type=OCTETS)
+        return desk.record(tenant, DirectionsRequest(kind=Kind.DISCOVER, model=card.name, input=asked), key)
+
+    limit = min(config.max_checkpoint_bytes, MAX_BYTES)
+    async with received(request, limit=limit, folder=config.work_dir / "uploads") as upload:
+        row, created = await to_thread.run_sync(keep, upload)
+    if created:
+        sender.send(row)
+    view = await to_thread.run_sync(views.job, row)
+    headers = {"Location": views.location(row.id)}
+    return Response(view.model_dump_json(), 202, headers, media_type="application/json")
+
+
+@router.delete(
+    "/v1/models/{name}/directions/{set_name}",
+    status_code=204,
+    dependencies=[require(Scope.MODELS_ADMIN)],
+)
+def delete_directions(card: ModelInPath, set_name: str, tenant: Tenant, store: Store) -> Response:
+    """Remove a set that was found or imported. Those that come with the model stay."""
+    store.delete_directions(tenant, card.name, set_name)
+    return Response(status_code=204)
+
+
+def _form(given: dict[str, str]) -> DirectionsForm:
+    try:
+        return DirectionsForm.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error.errors(include_input=False)) from None
+
+
+def _refuse_by_content(upload: Upload) -> None:
+    if upload.media_type not in UNSAID:
+        raise HttpProblem("unsupported_media_type", "Send the file as application/octet-stream.")
+    if upload.size == 0:
+        raise BadCheckpoint("The file is empty.")
+    with upload.path.open("rb") as file:
+        head = file.read(16)
+    if not _START.match(head):
+        raise HttpProblem("unsupported_media_type", "This is no numpy, torch or pickle file.")

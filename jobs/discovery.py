@@ -1,0 +1,107 @@
+"""The input of a `discover` job: one schema for each method, chosen by `method`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from jobs.words import MAX_SEED, ClassRef, Layers, Name, Strict, Text
+
+MAX_DIRECTIONS = 512  # of one set: every card of the model lists them
+MIN_SIDE = 10  # pictures on each side of a boundary
+MAX_MAPPED, MAX_PAINTED, MAX_STYLES = 1_000_000, 100_000, 20_000  # samples of each kind
+
+
+def _no_dots(name: str) -> str:
+    if ".." in name:
+        raise ValueError("must not hold two dots in a row")
+    return name
+
+
+SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,55}$"), AfterValidator(_no_dots)]
+"""Short enough that a number fits after it: directions are named after their set."""
+
+
+class Discovery(Strict):
+    name: SetName
+    """Of the set; its directions are `<name>_0`, `<name>_1`, …, or `<name>` where there is but one."""
+    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
+    """For a model with classes: what is found is found in pictures of this one."""
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED - MAX_MAPPED)] = 0
+    """Samples have the seeds `seed`, `seed + 1`, …"""
+
+
+class SefaInput(Discovery):
+    """Eigenvectors of the style weights (Shen and Zhou, 2021)."""
+
+    method: Literal["sefa"]
+    layers: Layers | None = None
+    """Whose weights are factorised, and where the directions act; all without it."""
+    count: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 8
+
+
+class GanspaceInput(Discovery):
+    """Principal components of W (Härkönen et al., 2020)."""
+
+    method: Literal["ganspace"]
+    samples: Annotated[int, Field(ge=100, le=MAX_MAPPED)] = 300_000
+    components: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 80
+
+
+class FactorInput(Discovery):
+    """A method that looks for one factor of the pictures' world, as a network reads it."""
+
+    factor: Name
+    samples: Annotated[int, Field(ge=100, le=MAX_STYLES)] = 2000
+    """Pictures that the factor is read from."""
+    psi: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Truncation of the samples."""
+
+
+class InterfaceganInput(FactorInput):
+    """The normal of the boundary between high and low scores (Shen et al., 2020)."""
+
+    method: Literal["interfacegan"]
+    samples: Annotated[int, Field(ge=200, le=MAX_PAINTED)] = 10_000
+    chosen: Annotated[float, Field(ge=0.005, le=0.5)] = 0.02
+    """Share of the samples on each side that the boundary is found from."""
+    keep: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    """Factors to stay as they are: their own normals are taken out of the direction."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> "InterfaceganInput":
+        if self.samples * self.chosen < MIN_SIDE:
+            raise ValueError(f"chosen and samples leave fewer than {MIN_SIDE} pictures on each side")
+        if self.factor in self.keep or len(set(self.keep)) < len(self.keep):
+            raise ValueError("keep names other factors, each once")
+        return self
+
+
+class StylespaceInput(FactorInput):
+    """Style channels that are unusual in pictures with a factor (Wu et al., 2021)."""
+
+    method: Literal["stylespace"]
+    examples: Annotated[int, Field(ge=5, le=100)] = 30
+    """Pictures with most of the factor, which the others are compared with."""
+    channels: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class DirectionsImport(Strict):
+    """Made by `POST /v1/models/{name}/directions`, never sent by a caller."""
+
+    method: Literal["import"]
+    name: SetName
+    upload: Annotated[str, Field(max_length=256)]
+    """Key of the quarantined file."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    space: Literal["z", "w", "w+"] | None = None
+    """Of the vectors, where the file does not say."""
+    first: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Coordinates of z that a square matrix smaller than z is for."""
+    licence: Text | None = None
+
+
+AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput
+DiscoverInput = Annotated[AnyDiscovery, Field(discriminator="method")]
+"""What a caller may post."""
+DirectionsInput = Annotated[AnyDiscovery | DirectionsImport, Field(discriminator="method")]
+"""What may stand in a row."""

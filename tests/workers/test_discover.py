@@ -1,0 +1,210 @@
+"""discover: sets found by every method and read from files, measured, stored, and named by edits at once."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from generative.discovery.sefa import sefa_directions, style_weights
+from generative.editing.foreign.request import Target
+from generative.generator import sample_z
+from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
+from generative.worlds.portraits import FACTORS
+from jobs.blobs import upload_key
+from jobs.catalog import Catalog
+from jobs.errors import BadCheckpoint
+from jobs.schemas import Status
+from tests.workers.conftest import SIDE
+from tests.workers.given import TENANT, pixels_of
+from workers.converter import read_directions
+from workers.runner import Outcome, run_job
+from workers.work import direction_notes
+from workers.work.discover import discover
+from workers.work.edit import edit
+
+SHA = "0" * 64
+
+
+@pytest.fixture(scope="session")
+def model_repo(model_repo, tmp_path_factory):
+    """`tiny`, as if trained on the world, with an untrained network that reads its factors; and `wild`."""
+    repo = tmp_path_factory.mktemp("seeing") / "models"
+    shutil.copytree(model_repo, repo)
+    shutil.copytree(repo / "tiny", repo / "wild")
+    card = json.loads((repo / "tiny" / "card.json").read_text())
+    (repo / "wild" / "card.json").write_text(json.dumps(card | {"name": "wild"}))
+    (repo / "tiny" / "card.json").write_text(json.dumps(card | {"training": {"world": "portraits"}}))
+    readouts = tuple(
+        Readout(name=f.name, kind=f.kind, classes=len(f.values) if f.kind == "categorical" else 1)
+        for f in FACTORS
+    )
+    torch.manual_seed(0)
+    FeatureNetwork(FeatureRecord(resolution=SIDE, channels=(8, 16), readouts=readouts)).save(repo / "tiny")
+    return repo
+
+
+@pytest.fixture
+def run(context, submit, finished):
+    """Submit and run; the row as it ended."""
+
+    def ended(model="tiny", **given):
+        row = submit("discover", model=model, input={"name": "mine"} | given)
+        run_job(row.id, discover, context)
+        return finished(row)
+
+    return ended
+
+
+@pytest.fixture
+def bring(context, run):
+    """Import a file of directions."""
+
+    def ended(array, **given):
+        file = io.BytesIO()
+        np.save(file, array)
+        key = upload_key(TENANT, SHA)
+        context.blobs.write(key, file.getvalue(), media_type="application/octet-stream")
+        return run(method="import", upload=key, sha256=SHA, **given)
+
+    return ended
+
+
+METHODS = {
+    "sefa": {"layers": "0-2", "count": 3},
+    "ganspace": {"samples": 500, "components": 4},
+    "interfacegan": {"factor": "smile", "samples": 300, "chosen": 0.1, "keep": ["age"]},
+    "stylespace": {"factor": "smile", "samples": 100, "examples": 10, "channels": 2},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_set_that_edits_can_name_at_once(run, context, submit, finished, method):
+    job = run(method=method, **METHODS[method])
+    assert job.status is Status.SUCCEEDED, job.error
+    card = Catalog(context.settings.model_repo, context.store).get(TENANT, "tiny")
+    mine = [d for d in card.directions if d.set == "mine"]
+    assert len(mine) == job.result["count"] == len(job.result["directions"])
+    assert all(d.method == method and {"moves", "best_layers", "proposed_name"} <= set(dict(d)) for d in mine)
+    names = {output.name for output in job.outputs}
+    assert names == {"directions.md", *(f"strip_{i:04d}.png" for i in range(len(mine)))}
+
+    operations = [{"op": "direction", "name": mine[0].name, "strength": 1.5}]
+    row = submit("edit", input={"source": {"seeds": [1]}, "operations": operations})
+    run_job(row.id, edit, context)
+    assert finished(row).status is Status.SUCCEEDED, finished(row).error
+
+
+def test_sefa_is_that_of_the_weights(run, context):
+    run(method="sefa", layers="0-2", count=3)
+    model = context.models.get(TENANT, "tiny")
+    vectors, _ = sefa_directions(style_weights(model.generator, (0, 1, 2)), 3)
+    for i in range(3):
+        found = model.directions[f"mine_{i}"]
+        assert torch.equal(found.vector, vectors[i]) and found.layers == (0, 1, 2)
+
+
+def test_ganspace_finds_the_axes_of_w(run, context):
+    run(method="ganspace", samples=2000, components=2, seed=3)
+    model = context.models.get(TENANT, "tiny")
+    w = model.generator.map(sample_z(range(3, 2003), model.generator)).double()
+    axes = torch.linalg.svd(w - w.mean(dim=0), full_matrices=False).Vh
+    for i in range(2):
+        assert abs(float(axes[i] @ model.directions[f"mine_{i}"].vector.double())) > 0.999
+
+
+def test_a_tenants_directions_come_on_top_and_everything_else_is_shared(run, context):
+    before = context.models.get(TENANT, "tiny")
+    run(method="sefa", count=1)
+    after, others = context.models.get(TENANT, "tiny"), context.models.get("other", "tiny")
+    assert after.directions.keys() - before.directions.keys() == {"mine"}
+    assert "mine" not in others.directions
+    assert after.generator is before.generator and after.examiner is before.examiner
+    assert after.comparing is before.comparing and after.encode is before.encode
+
+
+def test_the_strip_shows_seven_steps(run, read):
+    strip = pixels_of(read(run(method="sefa", count=1), "strip_0000.png"))
+    assert strip.shape == (SIDE, 7 * SIDE + 6 * 2, 3)
+
+
+def test_a_file_is_brought_under_its_name(bring, context):
+    vector = np.random.default_rng(0).standard_normal((1, 16)).astype(np.float32)
+    job = bring(vector, space="w", licence="CC0")
+    assert job.status is Status.SUCCEEDED, job.error
+    found = context.models.get(TENANT, "tiny").directions["mine"]
+    assert np.array_equal(found.vector.numpy(), vector[0])
+    assert found.provenance["input"]["licence"] == "CC0"
+
+
+def test_6_4_31_a_name_that_another_direction_has_is_refused(bring, run, context):
+    """The set `a_0`, of one direction, has the name of the first of the set `a`."""
+    vector = np.ones((1, 16), np.float32)
+    assert bring(vector, space="w", name="a_0").status is Status.SUCCEEDED
+    error = run(method="sefa", name="a", count=2).error
+    assert error.code == "name_taken" and "a_0" in error.detail
+    assert bring(vector, space="w", name="sefa_0").error.code == "name_taken"
+    assert [row.name for row in context.store.list_directions(TENANT, "tiny")] == ["a_0"]
+
+
+def test_a_file_that_does_not_fit_fails_with_the_readers_code(bring):
+    assert bring(np.ones((1, 12), np.float32), space="w").error.code == "wrong_shapes"
+
+
+def test_a_model_of_no_known_world_gets_no_names_and_says_so(run, read):
+    job = run(model="wild", method="sefa", count=2)
+    assert job.status is Status.SUCCEEDED, job.error
+    assert job.result["readable"] is False and job.result["directions"] == []
+    assert "no names" in read(job, "directions.md").decode()
+
+
+def test_a_factor_that_has_no_more_and_no_less_or_is_unknown_is_refused(run):
+    for factor in ("hair_color", "mood"):
+        error = run(method="stylespace", factor=factor, samples=100).error
+        assert error.code == "unsupported_by_model"
+
+
+def test_only_the_first_of_many_directions_are_measured(run, monkeypatch):
+    monkeypatch.setattr(direction_notes, "MEASURED", 2)
+    job = run(method="sefa", count=5)
+    assert job.result["count"] == 5 and len(job.result["directions"]) == 2
+    assert sum(output.role == "strip" for output in job.outputs) == 2
+
+
+def test_the_same_request_gives_the_same_set(run):
+    one, two = (run(method="ganspace", name=name, samples=300, components=2) for name in ("a", "b"))
+    for mine, other in zip(one.result["directions"], two.result["directions"], strict=True):
+        assert mine["moves"] == other["moves"] and mine["range"] == other["range"]
+
+
+def test_progress_rises_and_a_canceled_search_stores_nothing(context, submit):
+    row = submit("discover", input={"name": "mine", "method": "ganspace", "samples": 50_000, "components": 4})
+    publish = context.live.publish
+
+    def cancel_soon(job_id, event):
+        publish(job_id, event)
+        context.store.cancel(TENANT, row.id)
+
+    context.live.publish = cancel_soon
+    assert run_job(row.id, discover, context) is Outcome.CANCELED
+    assert context.store.list_directions(TENANT) == []
+    values = [e["progress"]["value"] for e in context.live.events if e["type"] == "progress"]
+    assert values and values == sorted(values)
+
+
+def test_directions_of_other_weights_are_left_out(run, context):
+    run(method="sefa", count=1)
+    [row] = context.store.list_directions(TENANT, "tiny")
+    context.store.delete_directions(TENANT, "tiny", "mine")
+    context.store.put_directions(TENANT, type(row)(**vars(row) | {"model_sha256": "1" * 64}))
+    assert "mine" not in context.models.get(TENANT, "tiny").directions
+
+
+def test_a_hostile_file_ends_in_the_child(tmp_path):
+    (tmp_path / "file").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
+    target = vars(Target(16, 16, 6))
+    with pytest.raises(BadCheckpoint) as error:
+        read_directions(tmp_path / "file", tmp_path / "out", "mine", target, lambda: None)
+    assert error.value.code == "unsafe_pickle" and not (tmp_path / "out").exists()
