@@ -138,6 +138,10 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         raise BadRequest(f"{where}.degradation: pti tunes the generator to whole pictures.")
     if method.needs and (given.degradation is None or given.degradation.type not in method.needs):
         raise BadRequest(f"{where}.degradation: {given.method} needs one of the type {method.needs[0]}.")
+    if losses.pixel == 0 and losses.perceptual == 0:
+        raise BadRequest(
+            f"{where}.losses: pixel and perceptual would both be 0; {given.method} needs one of them."
+        )
     if losses.in_domain and not card.encoder:
         raise UnsupportedByModel(f"{where}.losses.in_domain: the model {card.name!r} has no encoder.")
     if space == "z" and card.classes:

@@ -3,7 +3,7 @@ request may say otherwise.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -49,10 +49,20 @@ class Defaults:
     """Whether the search begins at what the model's encoder finds."""
     needs: tuple[str, ...] = ()
     """Degradations of which it needs one."""
+    unseen: SearchSpace | None = None
+    """Its space where something cannot be seen, and is left to what the model finds likely."""
 
     def space_in(self, spaces: Collection[str]) -> SearchSpace:
         """Its own space; z, if it may search there, in a family that has no other."""
         return "z" if self.space not in spaces and "z" in self.spaces else self.space
+
+    def behind(self, degradation: "Degradation | None") -> "Defaults":
+        """What holds for pictures that are degraded so (measured in docs/inversion.md)."""
+        if isinstance(degradation, NoiseDegradation):  # the perceptual distance wants it painted
+            return replace(self, pixel=self.pixel or 1.0, perceptual=0.0)
+        if isinstance(degradation, MaskDegradation | GrayDegradation | JpegDegradation):
+            return replace(self, space=self.unseen or self.space)
+        return self
 
     def allows(self, space: str) -> bool:
         return space == self.space or space in self.spaces
@@ -68,6 +78,7 @@ METHODS: Mapping[str, Defaults] = {
         noise_regularization=1e5,
         encoder=True,
         spaces=("w", "s", "p+"),
+        unseen="w",
     ),
     "projector": Defaults(
         "w",
@@ -218,7 +229,7 @@ class Inversion(Strict):
     def completed(self, has_encoder: bool, spaces: Collection[str]) -> dict[str, Any]:
         """The fields that were left out, with what they are for a model of these spaces."""
         method = self.method or ("hybrid" if has_encoder else "projector")
-        rest = METHODS[method]
+        rest = METHODS[method].behind(self.degradation)
         losses = {
             name: getattr(rest, name) if value is None else value
             for name, value in self.losses.model_dump().items()
@@ -228,5 +239,5 @@ class Inversion(Strict):
             "space": self.space or rest.space_in(spaces),
             "steps": rest.steps if self.steps is None else self.steps,
             "learning_rate": self.learning_rate or rest.learning_rate,
-            "losses": LossWeights(**losses),
+            "losses": self.losses.model_copy(update=losses),
         }

@@ -309,6 +309,18 @@ def test_levels_of_detail_are_those_that_the_model_has(card):
     check(request(lod=0.0), card)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "projector", "losses": {"perceptual": 0}},
+        {"degradation": {"type": "noise"}, "losses": {"pixel": 0}},
+    ],
+)
+def test_an_inversion_must_compare_something(card, given):
+    with pytest.raises(BadRequest, match="would both be 0"):
+        check(request("invert", images=IMAGES, **given), card)
+
+
 def test_what_goes_through_w_is_refused_where_there_is_none(of_the_world):
     flat = of_the_world.model_copy(update={"w_dim": 0, "num_ws": 0, "spaces": ("z",), "truncation": "z"})
 

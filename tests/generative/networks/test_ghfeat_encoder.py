@@ -1,4 +1,4 @@
-"""GH-Feat's encoder by what its description promises: the official code was read only, and no vectors exist."""
+"""GH-Feat's encoder by what its description promises: no vectors of the official code exist."""
 
 import pytest
 import torch
