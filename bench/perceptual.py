@@ -34,7 +34,7 @@ from generative.networks.feature_network import FeatureNetwork
 from generative.networks.projected_discriminator import ProjectedDiscriminator
 from generative.pixels import to_uint8
 from generative.training.config import TrainingConfig
-from generative.training.loop import CONFIG
+from generative.training.running import CONFIG
 from generative.worlds.portraits import index
 
 matplotlib.use("Agg")

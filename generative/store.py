@@ -117,6 +117,7 @@ def _save_weights(path: Path, module: nn.Module, half: bool) -> None:
         state[name] = value.detach().cpu().to(dtype).contiguous()
     config = json.dumps(describe(network_name(module), module.config))
     save_file(state, path, metadata={"config": config})  # one entry: several come in random order
+    path.chmod(0o644)  # safetensors makes it private to its writer
 
 
 def _save_statistics(folder: Path, generator: StyleGenerator) -> dict[str, Any]:

@@ -17,6 +17,7 @@ def save_half(network: nn.Module, path: Path) -> None:
     state = network.state_dict().items()
     half = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state}
     save_file(half, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors makes it private to its writer
 
 
 def load_half(network: N, path: Path) -> N:

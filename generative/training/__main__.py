@@ -1,4 +1,4 @@
-"""Train the built-in model from nothing: `python -m generative.training --help`.
+"""Train the built-in models from nothing: `python -m generative.training --help`.
 
 render    portraits with their factors, into RUN/dataset
 features  the feature network, on those pictures, into RUN/features
@@ -7,6 +7,7 @@ warm      a generator that knows which picture belongs to which z, into RUN/warm
 gan       the generator, into RUN/NAME; resumes by itself, stops cleanly on Ctrl-C and SIGTERM
 score     Fréchet distance of a generator to unseen pictures, beside two controls
 ship      the averaged generator as a model folder with card, statistics and pictures
+encoder   an encoder for a model folder, written there with what was measured
 """
 
 import signal
@@ -26,25 +27,32 @@ from generative.devices import pick
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
-from generative.training import loop
+from generative.training import loop, recipes, running
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
+from generative.training.encoder import EncoderProgress, EncoderTraining, StyleModel, train_encoder
+from generative.training.encoder_journal import Journal
 from generative.training.features import FeatureProgress, FeatureTraining, train_features
 from generative.training.grid import sample_grid, write_png
 from generative.training.part_maps import render_part_maps
 from generative.training.parts import PartsProgress, PartsTraining, train_parts
 from generative.training.score import Reference, load_average
 from generative.training.ship import ship
+from generative.training.ship_encoder import ship_encoder
+from generative.training.ship_family import ship_family
 from generative.training.warm_start import WarmProgress, WarmStart, warm_start
 
 HELP = (
-    "Train the built-in model from nothing: render, features, parts, warm, gan, score, ship, in this order."
+    "Train the built-in model from nothing: render, features, parts, warm, gan, score, ship, in this order; "
+    "or one of another family: render, features, family, ship-family."
 )
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 console = Console()
 
 Run = Annotated[Path, typer.Option("--run", help="folder of the whole run")]
 Settings = Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of generative/training/config.py")]
+Family = Annotated[recipes.Name, typer.Option("--name", help="a recipe of generative/training/recipes.py")]
+FamilySettings = Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe's configuration")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all cores")]
 
@@ -162,18 +170,10 @@ def gan(
     """Train a generator. All settings: `generative/training/config.py`."""
     _use(threads)
     folder = run / name
-    if not resume and (folder / loop.CHECKPOINT).exists():
+    if not resume and (folder / running.CHECKPOINT).exists():
         raise typer.BadParameter(f"{folder} holds a checkpoint; take another --name, or resume it")
     config = _config(run, folder, _recipe(run, discriminator), [*set_, f"device={pick(device)}"])
-    with _stop_signals() as stopped, _bar("training") as (bar, task):
-
-        def report(p: loop.Progress) -> None:
-            losses = f"G {p.generator:.2f}, D {p.discriminator:.2f}"
-            note = f"{p.images_per_s} images/s, {losses}, p {p.probability:.2f}"
-            bar.update(task, completed=p.images, total=p.total, note=note)
-            if stopped():
-                raise loop.StopTraining
-
+    with _reporting() as report:
         loop.train(config, folder, report)
 
 
@@ -209,8 +209,72 @@ def ship_model(
 ) -> None:
     """Write the model folder that the service loads."""
     _use(threads)
-    ship(run, run / name / loop.CHECKPOINT, out)
+    ship(run, run / name / running.CHECKPOINT, out)
     console.print(f"wrote {out}")
+
+
+@app.command()
+def family(
+    name: Family,
+    run: Run = Path("runs/portraits"),
+    features: Annotated[Path | None, typer.Option(help="folder of the feature network; RUN/features")] = None,
+    set_: FamilySettings = [],  # noqa: B006
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Train a generator of another family, as `generative/training/recipes.py` says."""
+    _use(threads)
+    folder = run / name
+    values = {"dataset": run / "dataset", "features": features or run / "features"} | recipes.RECIPES[name]
+    if (folder / running.CONFIG).exists():
+        values = recipes.read_config(folder).model_dump()
+    config = recipes.configure(values | _settings([*set_, f"device={pick(device)}"]))
+    with _reporting() as report:
+        running.train(recipes.trainer(config), folder, report)
+
+
+@app.command("ship-family")
+def ship_other(
+    name: Family,
+    out: Annotated[Path | None, typer.Option(help="model folder; model_repo/portraits-NAME")] = None,
+    run: Run = Path("runs/portraits"),
+    count: Annotated[int, typer.Option(help="samples, and renders, of the Fréchet distance")] = 5_000,
+    threads: Threads = 0,
+) -> None:
+    """Write the model folder of another family that the service loads."""
+    _use(threads)
+    out = out or Path("model_repo") / f"portraits-{name}"
+    ship_family(run / name, out, count)
+    console.print(f"wrote {out}")
+
+
+@app.command()
+def encoder(
+    model: Annotated[Path, typer.Option(help="folder of the model")] = Path("model_repo/portraits"),
+    run: Run = Path("runs/portraits"),
+    set_: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of EncoderTraining")] = [],  # noqa: B006
+    held_out: Annotated[int, typer.Option(help="pictures kept for looking at")] = 5_000,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Train an encoder on the run's pictures and a model's samples; resumes by itself."""
+    _use(threads)
+    settings = EncoderTraining.model_validate(
+        {"device": pick(device)} | dict(setting.split("=", 1) for setting in set_)
+    )
+    subject, portraits = StyleModel.load(model), Portraits(run / "dataset", held_out)
+    journal = Journal(run / "encoder", subject.generator, portraits.rows(torch.arange(32))[0])
+    with _bar("encoder") as (bar, task):
+
+        def report(p: EncoderProgress) -> None:
+            note = ", ".join(f"{name} {loss:.3f}" for name, loss in p.losses.items())
+            bar.update(task, completed=p.images, total=p.total, note=note)
+            journal.note(p)
+
+        checkpoint = run / "encoder" / running.CHECKPOINT
+        trained = train_encoder(subject, portraits, settings, report, checkpoint)
+    ship_encoder(model, trained, settings.model_dump())
+    console.print(f"wrote {model}")
 
 
 def _use(threads: int) -> None:
@@ -222,8 +286,8 @@ def _recipe(run: Path, discriminator: str) -> dict[str, Any]:
     """Settings that go together."""
     recipe: dict[str, Any] = {"discriminator": discriminator}
     recipe["loss"] = "hinge" if discriminator == "projected" else "logistic"
-    if (run / "warm" / loop.CHECKPOINT).exists():
-        recipe |= {"init": run / "warm" / loop.CHECKPOINT, "head_start": 1_600}
+    if (run / "warm" / running.CHECKPOINT).exists():
+        recipe |= {"init": run / "warm" / running.CHECKPOINT, "head_start": 1_600}
         recipe |= {"pairing": 3.0, "mapping_boost": 4.0, "mixing": 0.3, "ada_ramp": 200_000}
     return recipe
 
@@ -231,12 +295,30 @@ def _recipe(run: Path, discriminator: str) -> dict[str, Any]:
 def _config(run: Path, folder: Path, recipe: dict[str, Any], settings: list[str]) -> TrainingConfig:
     """The config of the folder if it has one, else the recipe; then what the command line says."""
     values: dict[str, Any] = {"dataset": run / "dataset", "features": run / "features"} | recipe
-    if (folder / loop.CONFIG).exists():
-        values = TrainingConfig.model_validate_json((folder / loop.CONFIG).read_text()).model_dump()
-    for setting in settings:
-        field, _, value = setting.partition("=")
-        values[field] = None if value == "none" else value
-    return TrainingConfig.model_validate(values)
+    if (folder / running.CONFIG).exists():
+        values = TrainingConfig.model_validate_json((folder / running.CONFIG).read_text()).model_dump()
+    return TrainingConfig.model_validate(values | _settings(settings))
+
+
+def _settings(words: list[str]) -> dict[str, str | None]:
+    """Of the form FIELD=VALUE."""
+    pairs = [word.partition("=") for word in words]
+    return {field: None if value == "none" else value for field, _, value in pairs}
+
+
+@contextmanager
+def _reporting() -> Iterator[running.Callback]:
+    """A bar that shows progress; what it gives stops the training when a signal has come."""
+    with _stop_signals() as stopped, _bar("training") as (bar, task):
+
+        def report(p: running.Progress) -> None:
+            losses = f"G {p.generator:.2f}, D {p.discriminator:.2f}"
+            note = f"{p.images_per_s} images/s, {losses}, p {p.probability:.2f}"
+            bar.update(task, completed=p.images, total=p.total, note=note)
+            if stopped():
+                raise running.StopTraining
+
+        yield report
 
 
 @contextmanager

@@ -9,12 +9,51 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from generative.networks.stylegan2 import StyleGAN2Config
 
 
-class TrainingConfig(BaseModel):
-    """One training of a generator. Counts are in images shown to the discriminator as real."""
+class RunConfig(BaseModel):
+    """What every adversarial training knows. Counts are in images shown to the discriminator as real."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: Path
+    images: int = Field(default=1_000_000, gt=0)
+    processor_s: float | None = Field(default=None, gt=0)  # a second limit, to compare recipes at equal time
+    batch: int = Field(default=32, gt=0)
+    generator_lr: float = Field(default=2e-3, gt=0)
+    discriminator_lr: float = Field(default=1e-3, gt=0)
+    decay_images: int = Field(default=0, ge=0)  # over the last so many images both rates fall to a tenth
+    beta1: float = 0.0
+    beta2: float = 0.99
+    ema_images: int = Field(default=5_000, gt=0)  # half-life of the averaged generator
+    ema_rampup: float = Field(default=0.05, gt=0)  # half-life is at most this part of the images seen
+
+    ada_target: float | None = 0.6  # None: no augmentation
+    ada_ramp: int = Field(default=100_000, gt=0)
+    ada_every: int = Field(default=4, gt=0)
+
+    held_out: int = Field(default=5_000, ge=0)  # pictures kept from training, for measuring
+    device: str = "cpu"
+    bfloat16: bool = True
+    seed: int = 0
+    log_every: int = Field(default=50, gt=0)  # steps
+    grid_every_s: float = Field(default=240.0, gt=0)
+    checkpoint_every_s: float = Field(default=150.0, gt=0)
+
+    def average_beta(self, images: int) -> float:
+        """How much of the average stays in a step, after `images`: half of it is left after the half-life."""
+        half_life = min(self.ema_images, self.ema_rampup * images)
+        return 0.5 ** (self.batch / max(half_life, 1e-8))
+
+    def rate(self, images: int) -> float:
+        """Factor on both learning rates after `images`: 1, then falling linearly to a tenth at the end."""
+        if not self.decay_images:
+            return 1.0
+        left = (self.images - images) / self.decay_images
+        return min(1.0, max(0.1, left))
+
+
+class TrainingConfig(RunConfig):
+    """One training of the built-in StyleGAN2."""
+
     features: Path | None = None  # folder of the feature network, for the projected discriminator
     init: Path | None = (
         None  # checkpoint whose generator is the start: of a warm start, or of another discriminator
@@ -22,20 +61,10 @@ class TrainingConfig(BaseModel):
     discriminator: Literal["projected", "plain"] = "projected"
     loss: Literal["hinge", "logistic"] = "hinge"
 
-    images: int = Field(default=1_000_000, gt=0)
-    processor_s: float | None = Field(default=None, gt=0)  # a second limit, to compare recipes at equal time
-    batch: int = Field(default=32, gt=0)
-    generator_lr: float = Field(default=2e-3, gt=0)
-    discriminator_lr: float = Field(default=1e-3, gt=0)
     mapping_boost: float = Field(default=1.0, gt=0)  # on the mapping's rate, which is slow by design
     head_start: int = Field(
         default=0, ge=0
     )  # images in which the discriminator learns alone, after a warm start
-    decay_images: int = Field(default=0, ge=0)  # over the last so many images both rates fall to a tenth
-    beta1: float = 0.0
-    beta2: float = 0.99
-    ema_images: int = Field(default=5_000, gt=0)  # half-life of the averaged generator
-    ema_rampup: float = Field(default=0.05, gt=0)  # half-life is at most this part of the images seen
 
     pairing: float = Field(default=0.0, ge=0)  # weight of painting known factors right, in half of each batch
     mixing: float = Field(default=0.5, ge=0, le=1)  # probability that a picture takes two w
@@ -44,9 +73,6 @@ class TrainingConfig(BaseModel):
     path_weight: float = Field(default=0.0, ge=0)
     path_every: int = Field(default=8, gt=0)
     path_decay: float = 0.01
-    ada_target: float | None = 0.6  # None: no augmentation
-    ada_ramp: int = Field(default=100_000, gt=0)
-    ada_every: int = Field(default=4, gt=0)
 
     channel_base: int = 2048
     channel_max: int = 160
@@ -54,14 +80,7 @@ class TrainingConfig(BaseModel):
     w_dim: int = 128
     mapping_layers: int = 4
 
-    held_out: int = Field(default=5_000, ge=0)  # pictures kept from training, for measuring
-    device: str = "cpu"
-    bfloat16: bool = True
     compile: bool = False  # slow to start, and not faster on every CPU
-    seed: int = 0
-    log_every: int = Field(default=50, gt=0)  # steps
-    grid_every_s: float = Field(default=240.0, gt=0)
-    checkpoint_every_s: float = Field(default=150.0, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -80,15 +99,3 @@ class TrainingConfig(BaseModel):
             channel_base=self.channel_base,
             channel_max=self.channel_max,
         )
-
-    def average_beta(self, images: int) -> float:
-        """How much of the average stays in a step, after `images`: half of it is left after the half-life."""
-        half_life = min(self.ema_images, self.ema_rampup * images)
-        return 0.5 ** (self.batch / max(half_life, 1e-8))
-
-    def rate(self, images: int) -> float:
-        """Factor on both learning rates after `images`: 1, then falling linearly to a tenth at the end."""
-        if not self.decay_images:
-            return 1.0
-        left = (self.images - images) / self.decay_images
-        return min(1.0, max(0.1, left))

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from generative.generator import sample_z
+from generative.generator import Generator, sample_z
+from generative.networks import stylegan2
 from generative.networks.parts_network import PartsNetwork
-from generative.networks.stylegan2 import Generator
 from generative.pixels import from_uint8, to_uint8
 from generative.spaces import broadcast, truncate
 from generative.worlds.palettes import PART_COLORS
@@ -27,7 +27,7 @@ def sample_grid(generator: Generator, psi: float = 0.7, seed: int = 0, rows: int
 
 
 @torch.no_grad()
-def walk(generator: Generator, seeds: tuple[int, ...], steps: int, psi: float = 0.7) -> Tensor:
+def walk(generator: stylegan2.Generator, seeds: tuple[int, ...], steps: int, psi: float = 0.7) -> Tensor:
     """(3, rows * H, steps * W): a row from each seed to the next, straight through W."""
     w = truncate(generator.map(sample_z(seeds, generator)), generator.mapping.w_avg, psi)
     t = torch.linspace(0, 1, steps)[:, None]

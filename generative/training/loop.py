@@ -1,16 +1,9 @@
-"""The training loop of a generator: steps, averaged weights, checkpoints that resume to the bit, sample
-grids, a log.
-
-A run folder holds `config.json`, `checkpoint.pt` (everything that the next step depends on), `log.jsonl` and
-`grids/<images>.png`. Progress and stopping go through one callback.
+"""The training of the built-in StyleGAN2: its steps, and everything that they depend on, so that a checkpoint
+resumes to the bit. Folders, log and budget: `generative.training.running`.
 """
 
 import copy
-import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +16,16 @@ from generative.networks.projected_discriminator import ProjectedDiscriminator
 from generative.networks.stylegan2 import Generator
 from generative.networks.stylegan2_discriminator import Discriminator, DiscriminatorConfig
 from generative.spaces import broadcast
+from generative.training import running
 from generative.training.atomic import write_tensors, write_text
 from generative.training.augment import AdaptiveStrength, augment
+from generative.training.average import follow
 from generative.training.codes import Codes
 from generative.training.config import TrainingConfig
 from generative.training.dataset import Portraits
 from generative.training.grid import sample_grid, write_png
 from generative.training.losses import discriminator_loss, generator_loss, mix, path_lengths, r1_penalty
-
-CHECKPOINT, CONFIG, LOG, GRIDS = "checkpoint.pt", "config.json", "log.jsonl", "grids"
-
-
-class StopTraining(Exception):
-    """Raised by a callback to save and leave."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Means since the last report."""
-
-    images: int  # seen in all
-    total: int
-    seconds: float  # since this process began to train
-    processor_s: float  # of all processes of the run
-    images_per_s: float
-    generator: float
-    discriminator: float
-    sign: float  # of the discriminator on real pictures: 0 unsure, 1 always right
-    probability: float  # of each augmentation
-
-
-Callback = Callable[[Progress], None]
+from generative.training.running import CHECKPOINT, CONFIG, Callback
 
 
 class Trainer:
@@ -104,7 +76,7 @@ class Trainer:
         self.images += self.config.batch
         if self.steps % self.config.ada_every == 0:
             self.sign = self.strength.adjust()
-        self._update_average()
+        follow(self.average, self.generator, self.config.average_beta(self.images))
         return generator, discriminator
 
     def _step_discriminator(self, fake: Tensor, real: Tensor) -> Tensor:
@@ -204,16 +176,10 @@ class Trainer:
         synthesis["lr"] = self.config.generator_lr * factor
         self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_lr * factor
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        beta = self.config.average_beta(self.images)
-        for mean, weight in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            mean.lerp_(weight, 1 - beta)
-        for copied, buffer in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            copied.copy_(buffer)
+    def grid(self) -> Tensor:
+        return sample_grid(self.average)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -231,7 +197,6 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
@@ -277,73 +242,9 @@ def write_start(run_dir: Path, config: TrainingConfig, average: Generator, image
 
 
 def train(config: TrainingConfig, run_dir: Path, callback: Callback | None = None) -> Trainer:
-    """Train until `config.images`, resuming what `run_dir` holds.
-
-    Args:
-        callback: called every `config.log_every` steps; raise `StopTraining` from it to save and leave.
-    """
-    (run_dir / GRIDS).mkdir(parents=True, exist_ok=True)
-    write_text(run_dir / CONFIG, config.model_dump_json(indent=1))
+    """Train until `config.images`, resuming what `run_dir` holds; `callback` as in `running.train`."""
     trainer = Trainer(config, Portraits(config.dataset, config.held_out))
-    if (run_dir / CHECKPOINT).exists():
-        trainer.load(torch.load(run_dir / CHECKPOINT, map_location="cpu", weights_only=True))
-    elif config.init is not None:
+    if config.init is not None and not (run_dir / CHECKPOINT).exists():
         trainer.start_from(torch.load(config.init, map_location="cpu", weights_only=True))
-    try:
-        _run(trainer, run_dir, callback)
-    except StopTraining:
-        pass
-    write_tensors(run_dir / CHECKPOINT, trainer.state())
+    running.train(trainer, run_dir, callback)
     return trainer
-
-
-def _run(trainer: Trainer, run_dir: Path, callback: Callback | None) -> None:
-    config = trainer.config
-    begin = saved = painted = time.monotonic()
-    report = Report(trainer, begin)
-    before = trainer.processor_s - time.process_time()
-    while trainer.images < config.images and trainer.processor_s < (config.processor_s or math.inf):
-        report.add(*trainer.step())
-        now = time.monotonic()
-        trainer.processor_s = before + time.process_time()
-        if now - painted > config.grid_every_s:
-            write_png(run_dir / GRIDS / f"{trainer.images:08d}.png", sample_grid(trainer.average))
-            painted = now
-        if now - saved > config.checkpoint_every_s:
-            write_tensors(run_dir / CHECKPOINT, trainer.state())
-            saved = now
-        if trainer.steps % config.log_every == 0:
-            trainer.portraits.refresh()
-            progress = report.take()
-            with (run_dir / LOG).open("a") as log:
-                log.write(json.dumps(asdict(progress)) + "\n")
-            if callback is not None:
-                callback(progress)
-
-
-class Report:
-    """Sums of losses between two lines of the log."""
-
-    def __init__(self, trainer: Trainer, begin: float) -> None:
-        self.trainer, self.begin, self.last, self.images = trainer, begin, begin, trainer.images
-        self.losses: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, generator: Tensor, discriminator: Tensor) -> None:
-        self.losses.append((generator, discriminator))
-
-    def take(self) -> Progress:
-        now, trainer = time.monotonic(), self.trainer
-        generator, discriminator = torch.tensor(self.losses).mean(dim=0).tolist()
-        progress = Progress(
-            images=trainer.images,
-            total=trainer.config.images,
-            seconds=round(now - self.begin, 1),
-            processor_s=round(trainer.processor_s, 1),
-            images_per_s=round((trainer.images - self.images) / (now - self.last), 1),
-            generator=round(generator, 4),
-            discriminator=round(discriminator, 4),
-            sign=round(trainer.sign, 3),
-            probability=round(trainer.strength.probability, 4),
-        )
-        self.last, self.images, self.losses = now, trainer.images, []
-        return progress

@@ -15,7 +15,7 @@ from generative.store import save_model
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits
 from generative.training.grid import parts_grid, sample_grid, walk, write_png
-from generative.training.loop import CONFIG
+from generative.training.running import CONFIG
 from generative.training.score import Reference, load_average
 
 WALK_SEEDS, WALK_STEPS = (3, 11, 24, 8), 10

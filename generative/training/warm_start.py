@@ -18,6 +18,7 @@ from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.stylegan2 import Generator
 from generative.spaces import broadcast
+from generative.training.average import follow
 from generative.training.codes import Codes
 from generative.training.dataset import Portraits
 from generative.training.resumable import Resumable, Stateful
@@ -78,7 +79,7 @@ def warm_start(
         z, real = codes.draw(rows, rng).to(settings.device), portraits.rows(rows)[0].to(settings.device)
         pixels, perceptual = _step(generator, z, real, distance, optimizer, settings, noise)
         seen += settings.batch
-        _follow(average, generator, 0.5 ** (settings.batch / min(settings.ema_images, 0.05 * seen)))
+        follow(average, generator, 0.5 ** (settings.batch / min(settings.ema_images, 0.05 * seen)))
         file.keep(seen)
         if callback is not None:
             callback(WarmProgress(seen, settings.images, pixels, perceptual))
@@ -115,11 +116,3 @@ def _step(
     (perceptual + settings.pixels * pixels).backward()
     optimizer.step()
     return pixels.item(), perceptual.item()
-
-
-@torch.no_grad()
-def _follow(average: Generator, generator: Generator, beta: float) -> None:
-    for mean, weight in zip(average.parameters(), generator.parameters(), strict=True):
-        mean.lerp_(weight, 1 - beta)
-    for copied, buffer in zip(average.buffers(), generator.buffers(), strict=True):
-        copied.copy_(buffer)

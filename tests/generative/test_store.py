@@ -56,8 +56,9 @@ def test_weights_beyond_half_precision_are_not_cut(tmp_path, generator):
 
 def test_the_card_says_what_the_network_is_in_plain_json(tmp_path, generator):
     save_model(tmp_path, generator, About(name="tiny"))
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o644  # a service may be another user
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["spaces"] == ["z", "w", "w+", "s"]
+    assert card["spaces"] == ["z", "w", "w+", "s", "p", "p+"]
     styles = generator.styles(torch.zeros(1, 6, 10))
     assert [(layer["name"], layer["channels"]) for layer in card["layers"]] == [
         (name, value.shape[1]) for name, value in styles.items()

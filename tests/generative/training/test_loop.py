@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from generative.training import loop
+from generative.training import loop, running
 from generative.training.config import TrainingConfig
 from generative.training.dataset import Portraits
 
 
-def stop_after(images: int) -> loop.Callback:
-    def callback(progress: loop.Progress) -> None:
+def stop_after(images: int) -> running.Callback:
+    def callback(progress: running.Progress) -> None:
         if progress.images >= images:
-            raise loop.StopTraining
+            raise running.StopTraining
 
     return callback
 
@@ -74,11 +74,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
 def test_a_stopped_run_leaves_a_checkpoint_and_a_log(config: TrainingConfig, tmp_path: Path) -> None:
     loop.train(config, tmp_path / "run", stop_after(8))
 
-    state = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
-    lines = [json.loads(line) for line in (tmp_path / "run" / loop.LOG).read_text().splitlines()]
+    state = torch.load(tmp_path / "run" / running.CHECKPOINT, weights_only=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / running.LOG).read_text().splitlines()]
     assert state["images"] == 8
     assert [line["images"] for line in lines] == [4, 8]
-    assert TrainingConfig.model_validate_json((tmp_path / "run" / loop.CONFIG).read_text()) == config
+    assert TrainingConfig.model_validate_json((tmp_path / "run" / running.CONFIG).read_text()) == config
 
 
 def test_a_step_moves_both_networks_and_leaves_the_features_alone(config: TrainingConfig) -> None:
@@ -113,7 +113,7 @@ def test_the_generator_can_start_from_the_average_of_another_run(
     first = loop.train(config, tmp_path / "first")
     trainer = loop.Trainer(plain(config), Portraits(config.dataset, config.held_out))
 
-    trainer.start_from(torch.load(tmp_path / "first" / loop.CHECKPOINT, weights_only=True))
+    trainer.start_from(torch.load(tmp_path / "first" / running.CHECKPOINT, weights_only=True))
 
     assert_same(first.state()["average"], trainer.state()["generator"])
     assert_same(first.state()["average"], trainer.state()["average"])

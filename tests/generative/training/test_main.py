@@ -52,6 +52,8 @@ def test_a_checkpoint_is_not_overwritten_without_resuming(tmp_path: Path) -> Non
     assert result.exit_code == 2 and (tmp_path / "gan" / "checkpoint.pt").stat().st_size == 0
 
 
-@pytest.mark.parametrize("command", ["render", "features", "parts", "warm", "gan", "score", "ship"])
+@pytest.mark.parametrize(
+    "command", ["render", "features", "parts", "warm", "gan", "score", "ship", "family", "ship-family"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     assert len(run(command, "--help").splitlines()) > 5

@@ -7,7 +7,7 @@ from PIL import Image
 from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.store import load_model
-from generative.training import loop
+from generative.training import loop, running
 from generative.training.config import TrainingConfig
 from generative.training.dataset import Portraits
 from generative.training.score import Reference, load_average, samples
@@ -17,7 +17,7 @@ from generative.training.ship import half_shows, ship
 @pytest.fixture
 def checkpoint(config: TrainingConfig, tmp_path: Path) -> Path:
     loop.train(config, tmp_path / "gan")
-    return tmp_path / "gan" / loop.CHECKPOINT
+    return tmp_path / "gan" / running.CHECKPOINT
 
 
 def test_a_shipped_folder_is_a_model_with_card_pictures_and_features(
