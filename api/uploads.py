@@ -7,24 +7,30 @@ body has one part with a file, called `file`, and a few short fields.
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from api.body import chunks, media_type
 from api.problems import HttpProblem, invalid
-from jobs.errors import BlobsUnavailable
+from jobs.errors import BadCheckpoint, BlobsUnavailable
+
+F = TypeVar("F", bound=BaseModel)
 
 MAX_FIELDS = 8
 MAX_FIELD_BYTES = 4096
 FLUSH_BYTES = 1024 * 1024
+OCTETS = "application/octet-stream"
+UNSAID = ("", OCTETS, "application/zip", "application/x-zip-compressed")
 OVERHEAD_BYTES = 64 * 1024  # what multipart may add to the file itself
 
 
@@ -70,6 +76,29 @@ def check_hash(upload: Upload, declared: str | None) -> None:
     """Raises 422 `hash_mismatch` if the caller said what the file's sha256 is, and it is not."""
     if declared is not None and declared != upload.sha256:
         raise HttpProblem("hash_mismatch", f"The sha256 of the file that arrived is {upload.sha256}.")
+
+
+def form_of(form: type[F], in_query: Mapping[str, str | None], upload: Upload) -> F:
+    """What goes with a file, by the query or, which wins, by fields of the form. Raises 422."""
+    given = {name: value for name, value in in_query.items() if value is not None} | upload.fields
+    try:
+        return form.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error.errors(include_input=False)) from None
+
+
+def refuse_unlike(upload: Upload, start: re.Pattern[bytes], what: str, kinds: str) -> None:
+    """Raises 415 or BadCheckpoint for a file that says that it is something else, is empty, or begins
+    otherwise. what: its name in messages; kinds: the files that may be sent.
+    """
+    if upload.media_type not in UNSAID:
+        raise HttpProblem("unsupported_media_type", f"Send the {what} as {OCTETS}.")
+    if upload.size == 0:
+        raise BadCheckpoint("The file is empty.")
+    with upload.path.open("rb") as file:
+        head = file.read(16)
+    if not start.match(head):
+        raise HttpProblem("unsupported_media_type", f"This is no {kinds} file.")
 
 
 async def _fill(request: Request, target: "Form | Sink", sink: "Sink", limit: int) -> None:

@@ -20,6 +20,11 @@ Noise = Literal["const", "random", "none"]
 Truncation = Literal["w", "z", "none"]
 
 
+def pass_on(_name: str, value: Tensor) -> Tensor:
+    """The hook that changes nothing."""
+    return value
+
+
 class Generator(nn.Module):
     """z -> picture. Pictures are (N, img_channels, R, R), meant for [-1, 1] and not clamped.
 

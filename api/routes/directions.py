@@ -5,17 +5,15 @@ from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from api import openapi
 from api.deps import Blobs, Config, IdempotencyKey, Send, Sha256, Shown, Store, Submit, Tenant, require
-from api.problems import HttpProblem, invalid
-from api.routes.models import OCTETS, UNSAID, ModelInPath, answers_json
-from api.uploads import Upload, check_hash, received
+from api.routes.models import ModelInPath, accepted, answers_json
+from api.uploads import OCTETS, Upload, check_hash, form_of, received, refuse_unlike
 from jobs.access import Scope
 from jobs.blobs import upload_key
 from jobs.discovery import DirectionsImport, SetName
-from jobs.errors import BadCheckpoint
 from jobs.schemas import DirectionsRequest, JobView, Kind, Strict, Text
 from jobs.store import JobRow
 
@@ -69,11 +67,11 @@ async def import_directions(
                 "model_sha256": model_sha256}  # fmt: skip
 
     def keep(upload: Upload) -> tuple[JobRow, bool]:
-        form = _form({name: value for name, value in in_query.items() if value is not None} | upload.fields)
+        form = form_of(DirectionsForm, in_query, upload)
         check_hash(upload, form.sha256)
         card.refuse_weights(form.model_sha256, "the file")
         card.refuse_set(form.set)
-        _refuse_by_content(upload)
+        refuse_unlike(upload, _START, "file", "numpy, torch or pickle")
         store.refuse_bytes(tenant, upload.size)
         asked = DirectionsImport(
             method="import",
@@ -90,11 +88,7 @@ async def import_directions(
     limit = min(config.max_checkpoint_bytes, MAX_BYTES)
     async with received(request, limit=limit, folder=config.work_dir / "uploads") as upload:
         row, created = await to_thread.run_sync(keep, upload)
-    if created:
-        sender.send(row)
-    view = await to_thread.run_sync(views.job, row)
-    headers = {"Location": views.location(row.id)}
-    return Response(view.model_dump_json(), 202, headers, media_type="application/json")
+    return await accepted(row, created, sender, views)
 
 
 @router.delete(
@@ -106,21 +100,3 @@ def delete_directions(card: ModelInPath, set_name: str, tenant: Tenant, store: S
     """Remove a set that was found or imported. Those that come with the model stay."""
     store.delete_directions(tenant, card.name, set_name)
     return Response(status_code=204)
-
-
-def _form(given: dict[str, str]) -> DirectionsForm:
-    try:
-        return DirectionsForm.model_validate(given)
-    except ValidationError as error:
-        raise invalid(error.errors(include_input=False)) from None
-
-
-def _refuse_by_content(upload: Upload) -> None:
-    if upload.media_type not in UNSAID:
-        raise HttpProblem("unsupported_media_type", "Send the file as application/octet-stream.")
-    if upload.size == 0:
-        raise BadCheckpoint("The file is empty.")
-    with upload.path.open("rb") as file:
-        head = file.read(16)
-    if not _START.match(head):
-        raise HttpProblem("unsupported_media_type", "This is no numpy, torch or pickle file.")

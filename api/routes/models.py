@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from api import openapi
 from api.deps import (
@@ -23,26 +23,23 @@ from api.deps import (
     require,
 )
 from api.files import file_answer, headers_of, not_modified, streamed, unchanged
-from api.problems import HttpProblem, invalid
-from api.uploads import Upload, check_hash, received
+from api.uploads import OCTETS, Upload, check_hash, form_of, received, refuse_unlike
 from jobs.access import Scope
 from jobs.blobs import upload_key
 from jobs.cards import Card, Direction
-from jobs.errors import BadCheckpoint, Conflict, NotFound, UnknownModel
+from jobs.errors import Conflict, NotFound, UnknownModel
 from jobs.schemas import ImportInput, ImportRequest, JobView, Kind, Name, Strict, Text
 from jobs.store import JobRow
 
 router = APIRouter(tags=["models"])
 answers_json = Depends(produces("application/json"))
 SAMPLES, WEIGHTS = "samples.png", "weights.safetensors"
-OCTETS = "application/octet-stream"
 HOURLY = "private, max-age=3600"
 
 _CHECKPOINT = re.compile(
     rb"PK\x03\x04|\x80[\x02-\x05]|.{8}\{",  # zip (torch), pickle, safetensors
     re.DOTALL,
 )
-UNSAID = ("", OCTETS, "application/zip", "application/x-zip-compressed")
 
 
 class ModelUrls(BaseModel):
@@ -198,33 +195,30 @@ async def import_model(
     """
 
     def keep(upload: Upload) -> tuple[JobRow, bool]:
-        in_query = {"name": name, "licence": licence, "sha256": sha256}
-        form = _form({k: v for k, v in in_query.items() if v is not None} | upload.fields)
+        form = form_of(ImportForm, {"name": name, "licence": licence, "sha256": sha256}, upload)
         check_hash(upload, form.sha256)
         _refuse_shipped(form, catalog)
-        _refuse_by_content(upload)
+        refuse_unlike(upload, _CHECKPOINT, "checkpoint", "torch, pickle or safetensors")
         store.refuse_bytes(tenant, upload.size)
         asked = ImportInput(
             upload=upload_key(tenant, upload.sha256), sha256=upload.sha256, licence=form.licence
         )
-        blobs.write(asked.upload, upload.path, media_type="application/octet-stream")
+        blobs.write(asked.upload, upload.path, media_type=OCTETS)
         return desk.record(tenant, ImportRequest(kind=Kind.IMPORT, model=form.name, input=asked), key)
 
     folder = config.work_dir / "uploads"
     async with received(request, limit=config.max_checkpoint_bytes, folder=folder) as upload:
         row, created = await to_thread.run_sync(keep, upload)
+    return await accepted(row, created, sender, views)
+
+
+async def accepted(row: JobRow, created: bool, sender: Send, views: Shown) -> Response:
+    """202 with the job of an upload, which is sent to the workers unless it was there already."""
     if created:
         sender.send(row)
     view = await to_thread.run_sync(views.job, row)
     headers = {"Location": views.location(row.id)}
     return Response(view.model_dump_json(), 202, headers, media_type="application/json")
-
-
-def _form(given: dict[str, str]) -> ImportForm:
-    try:
-        return ImportForm.model_validate(given)
-    except ValidationError as error:
-        raise invalid(error.errors(include_input=False)) from None
 
 
 def _refuse_shipped(form: ImportForm, catalog: Models) -> None:
@@ -234,14 +228,3 @@ def _refuse_shipped(form: ImportForm, catalog: Models) -> None:
     """
     if catalog.ships(form.name):
         raise Conflict(f"The model {form.name!r} comes with the service.", code="name_taken")
-
-
-def _refuse_by_content(upload: Upload) -> None:
-    if upload.media_type not in UNSAID:
-        raise HttpProblem("unsupported_media_type", "Send the checkpoint as application/octet-stream.")
-    if upload.size == 0:
-        raise BadCheckpoint("The file is empty.")
-    with upload.path.open("rb") as file:
-        head = file.read(16)
-    if not _CHECKPOINT.match(head):
-        raise HttpProblem("unsupported_media_type", "This is no torch, pickle or safetensors file.")

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.generator import Hook, Noise, StyleGenerator
+from generative.generator import Hook, Noise, StyleGenerator, pass_on
 from generative.networks.limits import check_layers, check_widths
 from generative.networks.progressive import (
     blended,
@@ -271,8 +271,4 @@ class Generator(StyleGenerator):
         like = {name: zero.expand(side, side) for name, side in sizes.items()}
         kind: Noise = "random" if noise == "random" else "none"
         drawn = self.draw_noises(kind, noises, like, len(styles["layer0"]), rng)
-        return self.decoder(styles, drawn, lod or 0.0, hook or _pass)
-
-
-def _pass(_name: str, value: Tensor) -> Tensor:
-    return value
+        return self.decoder(styles, drawn, lod or 0.0, hook or pass_on)

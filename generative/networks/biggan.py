@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generative import generator
-from generative.generator import Hook
+from generative.generator import Hook, pass_on
 from generative.networks.biggan_layers import (
     ConditionalNorm,
     OutputNorm,
@@ -130,7 +130,7 @@ class Generator(generator.Generator):
         lod: float | None = None,
         hook: Hook | None = None,
     ) -> Tensor:
-        see: Hook = hook or (lambda _name, value: value)
+        see = hook or pass_on
         z, c = truncate_z(self, z, c, psi, lod)
         first, *conditions = self._conditions(z, self.shared(c))
         side = self.config.bottom_width

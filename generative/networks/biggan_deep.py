@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generative import generator
-from generative.generator import Hook
+from generative.generator import Hook, pass_on
 from generative.networks.biggan_layers import (
     Bottleneck,
     OutputNorm,
@@ -100,7 +100,7 @@ class Generator(generator.Generator):
         lod: float | None = None,
         hook: Hook | None = None,
     ) -> Tensor:
-        see: Hook = hook or (lambda _name, value: value)
+        see = hook or pass_on
         z, c = truncate_z(self, z, c, psi, lod)
         y = torch.cat([self.shared(c), z], dim=1)  # (N, D)
         side = self.config.bottom_width

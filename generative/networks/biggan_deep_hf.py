@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generative import generator
-from generative.generator import Hook
+from generative.generator import Hook, pass_on
 from generative.networks.biggan_layers import (
     Bottleneck,
     OutputNorm,
@@ -118,7 +118,7 @@ class Generator(generator.Generator):
         lod: float | None = None,
         hook: Hook | None = None,
     ) -> Tensor:
-        see: Hook = hook or (lambda _name, value: value)
+        see = hook or pass_on
         z, c = truncate_z(self, z, c, psi, lod)
         rows = choose_rows(decimals(psi), self.config.n_stats, z.device)
         y = torch.cat([z, self.embeddings(c)], dim=1)  # (N, D)

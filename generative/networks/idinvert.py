@@ -13,7 +13,7 @@ from torch import Tensor
 
 from generative.generator import Hook, Noise
 from generative.networks import stylegan
-from generative.spaces import Space, truncate
+from generative.spaces import Space
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,6 @@ class Generator(stylegan.Generator):
     def map(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), c: (N, c_dim) for a conditional model -> ws: (N, num_ws, w_dim), not truncated."""
         return super().map(z, c).unflatten(1, (self.num_ws, self.w_dim))
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        psi: Tensor | float = 1.0,
-        cutoff: int | None = None,
-        noise: Noise = "const",
-        *,
-        lod: float | None = None,
-        hook: Hook | None = None,
-    ) -> Tensor:
-        """As in `StyleGenerator`."""
-        if isinstance(psi, Tensor):
-            raise ValueError("psi must be a number: truncate ws by yourself for others")
-        ws = truncate(self.map(z, c), self.w_avg, psi, cutoff)
-        return self.synthesize(ws, noise, lod=lod, hook=hook)
 
     def synthesize_styles(
         self,

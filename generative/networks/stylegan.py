@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.generator import Hook, Noise, StyleGenerator
+from generative.generator import Hook, Noise, StyleGenerator, pass_on
 from generative.networks.limits import check_layers, check_widths
 from generative.networks.progressive import (
     LRELU_GAIN,
@@ -311,8 +311,4 @@ class Generator(StyleGenerator):
         hook: Hook | None = None,
     ) -> Tensor:
         drawn = self.draw_noises(noise, noises, self._stored_noise(), len(styles["layer0"]), rng)
-        return self.synthesis(styles, drawn, lod, hook or _pass)
-
-
-def _pass(_name: str, value: Tensor) -> Tensor:
-    return value
+        return self.synthesis(styles, drawn, lod, hook or pass_on)

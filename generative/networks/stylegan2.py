@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.generator import Hook, Noise, StyleGenerator
+from generative.generator import Hook, Noise, StyleGenerator, pass_on
 from generative.networks.limits import (
     MAX_RESOLUTION,
     MAX_WIDTH,
@@ -333,15 +333,11 @@ class Generator(StyleGenerator):
     ) -> Tensor:
         N = len(styles["b4.conv1"])
         drawn = self.draw_noises(noise, noises, self._stored_noise(), N, rng)
-        return self.synthesis(styles, drawn, hook or _pass)
+        return self.synthesis(styles, drawn, hook or pass_on)
 
     def synthesize_half(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """As `synthesize`, with the `num_fp16_res` finest resolutions in float16, as the official code runs
         them on GPUs.
         """
         drawn = self.draw_noises(noise, None, self._stored_noise(), len(ws), None)
-        return self.synthesis(self.styles(ws), drawn, _pass, half=True)
-
-
-def _pass(_name: str, value: Tensor) -> Tensor:
-    return value
+        return self.synthesis(self.styles(ws), drawn, pass_on, half=True)

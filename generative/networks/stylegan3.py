@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.generator import Hook, Noise, StyleGenerator
+from generative.generator import Hook, Noise, StyleGenerator, pass_on
 from generative.networks.mapping import FullyConnected, MappingNetwork
 from generative.networks.stylegan3_filters import lowpass_filter
 from generative.networks.stylegan3_geometry import Band, Layer, StyleGAN3Config, bands, layers
@@ -247,7 +247,7 @@ class Generator(StyleGenerator):
         """As in `StyleGenerator`, and `transform`, (3, 3) or (N, 3, 3): by which the picture moves, in sides
         of the picture from its centre, x to the right, y down. Raises ValueError if it has no inverse.
         """
-        return self.synthesis(styles, hook or _pass, None if transform is None else inverse(transform))
+        return self.synthesis(styles, hook or pass_on, None if transform is None else inverse(transform))
 
     def synthesize(
         self,
@@ -274,7 +274,3 @@ def inverse(transform: Tensor) -> Tensor:
     if flaws.any() or not inverted.isfinite().all():
         raise ValueError("transform has no inverse")
     return inverted
-
-
-def _pass(_name: str, value: Tensor) -> Tensor:
-    return value

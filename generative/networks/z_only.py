@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from generative.generator import Generator, Hook
+from generative.generator import Generator, Hook, pass_on
 
 
 class ZOnlyGenerator(Generator):
@@ -35,8 +35,4 @@ class ZOnlyGenerator(Generator):
             raise ValueError("this model has no classes")
         if lod is not None and not 0 <= lod <= self.max_lod:
             raise ValueError(f"lod must be from 0 to {self.max_lod}, got {lod}")
-        return self.paint(self.truncate(z, psi), lod, hook or _pass)
-
-
-def _pass(_name: str, value: Tensor) -> Tensor:
-    return value
+        return self.paint(self.truncate(z, psi), lod, hook or pass_on)
