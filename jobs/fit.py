@@ -68,10 +68,9 @@ def completed(request: JobRequest, card: Card) -> JobRequest:
     """The request with what its inversion leaves out, which depends on the method and on the model."""
     given = request.input
     if isinstance(given, InvertInput):
-        given = given.model_copy(update=given.completed(bool(card.encoder), card.spaces))
+        given = given.completed(bool(card.encoder), card.spaces)
     elif isinstance(given, EditInput):
-        inversion = given.inversion
-        inversion = inversion.model_copy(update=inversion.completed(bool(card.encoder), card.spaces))
+        inversion = given.inversion.completed(bool(card.encoder), card.spaces)
         given = given.model_copy(update={"inversion": inversion})
     return request.model_copy(update={"input": given})
 

@@ -4,7 +4,7 @@ request may say otherwise.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -226,18 +226,19 @@ class Inversion(Strict):
         assert self.method is not None
         return METHODS[self.method]
 
-    def completed(self, has_encoder: bool, spaces: Collection[str]) -> dict[str, Any]:
-        """The fields that were left out, with what they are for a model of these spaces."""
+    def completed(self, has_encoder: bool, spaces: Collection[str]) -> Self:
+        """With what was left out, as it is for a model of these spaces. Once complete, it stays so."""
         method = self.method or ("hybrid" if has_encoder else "projector")
         rest = METHODS[method].behind(self.degradation)
         losses = {
             name: getattr(rest, name) if value is None else value
             for name, value in self.losses.model_dump().items()
         }
-        return {
+        found = {
             "method": method,
             "space": self.space or rest.space_in(spaces),
             "steps": rest.steps if self.steps is None else self.steps,
             "learning_rate": self.learning_rate or rest.learning_rate,
             "losses": self.losses.model_copy(update=losses),
         }
+        return self.model_copy(update=found)

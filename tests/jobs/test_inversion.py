@@ -9,8 +9,7 @@ MASK = {"type": "mask", "image": "img_" + "0" * 64}
 
 
 def completed(*, encoder: bool = True, spaces: tuple[str, ...] = SPACES, **given: object) -> Inversion:
-    inversion = Inversion.model_validate(given)
-    return inversion.model_copy(update=inversion.completed(encoder, spaces))
+    return Inversion.model_validate(given).completed(encoder, spaces)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def completed(*, encoder: bool = True, spaces: tuple[str, ...] = SPACES, **given
 def test_method_and_space_follow_the_model_and_the_degradation(given, method, space):
     found = completed(**given)
     assert (found.method, found.space) == (method, space)
-    assert found.completed(True, SPACES)["space"] == space  # once complete, it stays so
+    assert found.completed(True, SPACES).space == space  # once complete, it stays so
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def invert_pictures(
 
     Raises JobFailed `diverged` if a picture's loss explodes, and UnsupportedByModel.
     """
-    how = given.model_copy(update=given.completed(model.encoder is not None, model.card.spaces))
+    how = given.completed(model.encoder is not None, model.card.spaces)
     task = _Task(job, model, how, observe(job, model, how, originals), preview_every)
     if how.method == "multi_code":
         return task.composed(share)

@@ -64,7 +64,7 @@ def invert(job: RunningJob[InvertRequest]) -> Result:
 def settings_of(given: Inversion, model: LoadedModel) -> dict[str, Any]:
     """All that decides what is found, for provenance."""
     fields = set(Inversion.model_fields)
-    complete = given.model_copy(update=given.completed(model.encoder is not None, model.card.spaces))
+    complete = given.completed(model.encoder is not None, model.card.spaces)
     return complete.model_dump(mode="json", include=fields)
 
 
