@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jobs.words import MAX_SEED, ClassRef, Layers, Name, Strict, Text
+from jobs.words import MAX_SEED, ClassRef, Layers, Name, Sha256Hex, Strict, Text
 
 MAX_DIRECTIONS = 512  # of one set: every card of the model lists them
 MIN_SIDE = 10  # pictures on each side of a boundary
@@ -92,7 +92,7 @@ class DirectionsImport(Strict):
     name: SetName
     upload: Annotated[str, Field(max_length=256)]
     """Key of the quarantined file."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256Hex
     space: Literal["z", "w", "w+"] | None = None
     """Of the vectors, where the file does not say."""
     first: Annotated[int, Field(ge=1, le=65536)] | None = None

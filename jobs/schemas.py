@@ -24,6 +24,7 @@ from jobs.words import (
     Name,
     Psi,
     Seed,
+    Sha256Hex,
     SpaceName,
     Strict,
     Text,
@@ -234,7 +235,7 @@ class ImportInput(Strict):
 
     upload: Annotated[str, Field(max_length=256)]
     """Key of the quarantined file."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256Hex
     licence: Text | None = None
 
 

@@ -39,6 +39,7 @@ def _finite(value: float) -> float:
 Text = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(printable)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-HJKMNP-TV-Z]{26}$")]
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ImageId = Annotated[str, Field(pattern=r"^img_[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Finite = Annotated[float, AfterValidator(_finite)]

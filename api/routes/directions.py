@@ -16,6 +16,7 @@ from jobs.blobs import upload_key
 from jobs.discovery import DirectionsImport, SetName
 from jobs.schemas import DirectionsRequest, JobView, Kind, Strict, Text
 from jobs.store import JobRow
+from jobs.words import Sha256Hex
 
 router = APIRouter(tags=["models"])
 MAX_BYTES = 64 * 2**20  # what is read of a file of directions
@@ -29,8 +30,8 @@ class DirectionsForm(Strict):
     space: Literal["z", "w", "w+"] | None = None
     first: Annotated[int, Field(ge=1, le=65536, strict=False)] | None = None
     licence: Text | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256Hex | None = None
+    model_sha256: Sha256Hex | None = None
 
 
 @router.post(

@@ -30,6 +30,7 @@ from jobs.cards import Card, Direction
 from jobs.errors import Conflict, NotFound, UnknownModel
 from jobs.schemas import ImportInput, ImportRequest, JobView, Kind, Name, Strict, Text
 from jobs.store import JobRow
+from jobs.words import Sha256Hex
 
 router = APIRouter(tags=["models"])
 answers_json = Depends(produces("application/json"))
@@ -65,7 +66,7 @@ class ImportForm(Strict):
 
     name: Name
     licence: Text | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256Hex | None = None
 
 
 class DirectionList(BaseModel):
