@@ -2,27 +2,77 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from jobs.errors import BadRequest, Conflict, UnknownDirection, UnsupportedByModel
 
 
-class Direction(BaseModel):
-    """A named edit of a model. More keys than these are kept and shown."""
+class Member(BaseModel):
+    """What a set holds. More keys than these are kept and shown."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
-    space: Literal["z", "w", "w+", "s"]
     set: str | None = None
     layers: str | None = None
     """Where it acts unless a request says otherwise; None for all."""
-    unit: Literal["sigma", "distance", "raw"] = "raw"
-    """What a strength of 1 means."""
     model_sha256: str | None = None
     """The weights that it is for; None for those that come with a model."""
+
+
+class Direction(Member):
+    """A named edit of a model."""
+
+    words: ClassVar = "direction"
+
+    type: Literal["direction"] = "direction"
+    space: Literal["z", "w", "w+", "s"]
+    unit: Literal["sigma", "distance", "raw"] = "raw"
+    """What a strength of 1 means."""
+
+
+class FlowAttribute(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    kind: Literal["continuous", "binary"]
+    range: tuple[float, float]
+    """Values that the model's samples have."""
+
+
+class Flow(Member):
+    """A trained StyleFlow: a picture's attributes can be set to values."""
+
+    words: ClassVar = "flow"
+
+    type: Literal["flow"]
+    attributes: tuple[FlowAttribute, ...]
+
+
+class Units(Member):
+    """A dissected layer: which units go with which part of pictures."""
+
+    words: ClassVar = "table of units"
+
+    type: Literal["units"]
+    layer: str
+    units: int = Field(gt=0)
+    """How many the layer has."""
+    parts: tuple[str, ...]
+
+
+def _type_of(given: Any) -> str:
+    return str(given.get("type", "direction") if isinstance(given, dict) else given.type)
+
+
+AnyMember = Annotated[
+    Annotated[Direction, Tag("direction")] | Annotated[Flow, Tag("flow")] | Annotated[Units, Tag("units")],
+    Discriminator(_type_of),
+]
+read_member: TypeAdapter[Direction | Flow | Units] = TypeAdapter(AnyMember)
+Kind = TypeVar("Kind", Direction, Flow, Units)
 
 
 class Card(BaseModel):
@@ -52,7 +102,8 @@ class Card(BaseModel):
     sha256: str
     channels: int = 3
     training: dict[str, Any] = {}
-    directions: tuple[Direction, ...] = ()
+    directions: tuple[AnyMember, ...] = ()
+    """What its sets hold: directions, and what is told apart by its `type`."""
 
     @property
     def world(self) -> str | None:
@@ -62,13 +113,27 @@ class Card(BaseModel):
 
     def direction(self, name: str) -> Direction:
         """Raises UnknownDirection, and Conflict for one that was made for other weights."""
-        for direction in self.directions:
-            if direction.name == name:
-                self.refuse_weights(direction.model_sha256, f"the direction {name!r}")
-                return direction
-        known = [direction.name for direction in self.directions]
+        return self._member(Direction, name)
+
+    def flow(self, name: str) -> Flow:
+        """Raises as `direction`."""
+        return self._member(Flow, name)
+
+    def units(self, name: str) -> Units:
+        """Raises as `direction`."""
+        return self._member(Units, name)
+
+    def _member(self, kind: type[Kind], name: str) -> Kind:
+        for member in self.directions:
+            if member.name != name:
+                continue
+            if not isinstance(member, kind):
+                raise UnknownDirection(f"{name!r} of {self.name!r} is a {member.words}, no {kind.words}.")
+            self.refuse_weights(member.model_sha256, f"the {kind.words} {name!r}")
+            return member
+        known = [member.name for member in self.directions if isinstance(member, kind)]
         raise UnknownDirection(
-            f"The model {self.name!r} has no direction {name!r}.{did_you_mean(name, known)}"
+            f"The model {self.name!r} has no {kind.words} {name!r}.{did_you_mean(name, known)}"
         )
 
     def refuse_weights(self, sha256: str | None, what: str) -> None:

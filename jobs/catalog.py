@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs import fit
-from jobs.cards import Card, Direction, did_you_mean
+from jobs.cards import Card, did_you_mean, read_member
 from jobs.errors import NotFound, UnknownModel
 from jobs.schemas import JobRequest
 from jobs.store import DirectionSetRow, JobStore
@@ -108,7 +108,7 @@ def _with_sets(card: Card, sets: Iterable[DirectionSetRow]) -> Card:
     """With the tenant's own directions, except those whose names a newer version of the model brought."""
     known = {direction.name for direction in card.directions}
     added = [
-        Direction.model_validate(entry | {"set": found.name, "model_sha256": found.model_sha256})
+        read_member.validate_python(entry | {"set": found.name, "model_sha256": found.model_sha256})
         for found in sets
         for entry in found.listing
         if entry["name"] not in known

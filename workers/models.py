@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -17,8 +17,10 @@ from typing import cast
 import torch
 
 from generative.cards import CARD, Card, read_card
+from generative.editing.attribute_flow import AttributeFlow
 from generative.editing.direction import Direction
-from generative.editing.files import load_directions
+from generative.editing.files import Members, load_sets
+from generative.editing.unit_table import UnitTable
 from generative.generator import Generator, StyleGenerator
 from generative.inversion.codes import CodeBook
 from generative.inversion.encoding import Encoder, encode
@@ -86,6 +88,9 @@ class LoadedModel:
     perceptual: PerceptualDistance | None
     codes: CodeBook
     encoder: Encoder | None = None
+    flows: Mapping[str, AttributeFlow] = field(default_factory=dict)
+    units: Mapping[str, UnitTable] = field(default_factory=dict)
+    """Dissected layers."""
     parts: PartsNetwork | None = None
     """Finds portraits in pictures; on the CPU, for jobs' own threads."""
     shared: "LoadedModel | None" = None
@@ -135,7 +140,7 @@ class Models:
         self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
         self._loaded: OrderedDict[Path, tuple[str, LoadedModel]] = OrderedDict()  # used last: at the end
         self._features: dict[Path, PerceptualDistance] = {}
-        self._sets: dict[str, dict[str, Direction]] = {}  # by their prefix
+        self._sets: dict[str, Members] = {}  # by their prefix
         self._locks: dict[Path, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -167,10 +172,16 @@ class Models:
         rows = [row for row in self._store.list_directions(tenant, name) if row.model_sha256 == model.sha256]
         if not rows:
             return model
-        added = [self._directions(row) for row in rows]
-        return replace(model, directions=ChainMap(dict(model.directions), *added), shared=model)
+        added = [self._members(row) for row in rows]
+        return replace(
+            model,
+            directions=ChainMap(dict(model.directions), *(found.directions for found in added)),
+            flows=ChainMap(dict(model.flows), *(found.flows for found in added)),
+            units=ChainMap(dict(model.units), *(found.units for found in added)),
+            shared=model,
+        )
 
-    def _directions(self, row: DirectionSetRow) -> dict[str, Direction]:
+    def _members(self, row: DirectionSetRow) -> Members:
         with self._guard:
             known = self._sets.get(row.prefix)
         if known is None:
@@ -179,7 +190,7 @@ class Models:
                     path = Path(place) / "directions" / key.removeprefix(row.prefix)
                     path.parent.mkdir(exist_ok=True)
                     fetch(self._blobs, key, path)
-                known = load_directions(Path(place))
+                known = load_sets(Path(place))
         with self._guard:
             while len(self._sets) >= SETS:
                 self._sets.pop(next(iter(self._sets)))
@@ -203,13 +214,16 @@ class Models:
         generator, card = load_model(folder)
         statistics = load_statistics(folder)
         generator = generator.to(self._device)
+        sets = load_sets(folder)
         model = LoadedModel(
             name=card.name,
             sha256=sha256,
             card=card,
             generator=generator,
             statistics=statistics,
-            directions=load_directions(folder),
+            directions=sets.directions,
+            flows=sets.flows,
+            units=sets.units,
             perceptual=self._perceptual(folder, card),
             codes=CodeBook(generator, statistics),
             encoder=cast(Encoder, load_encoder(folder).to(self._device)) if card.encoder else None,

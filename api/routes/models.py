@@ -26,7 +26,7 @@ from api.files import file_answer, headers_of, not_modified, streamed, unchanged
 from api.uploads import OCTETS, Upload, check_hash, form_of, received, refuse_unlike
 from jobs.access import Scope
 from jobs.blobs import upload_key
-from jobs.cards import Card, Direction
+from jobs.cards import AnyMember, Card
 from jobs.errors import Conflict, NotFound, UnknownModel
 from jobs.schemas import ImportInput, ImportRequest, JobView, Kind, Name, Strict, Text
 from jobs.store import JobRow
@@ -70,7 +70,7 @@ class ImportForm(Strict):
 
 
 class DirectionList(BaseModel):
-    data: list[Direction]
+    data: list[AnyMember]
 
 
 def _view(card: Card, config: Config) -> ModelView:
@@ -105,7 +105,9 @@ def read_model(card: ModelInPath, config: Config) -> ModelView:
 
 @router.get("/v1/models/{name}/directions", response_model=DirectionList, dependencies=[answers_json])
 def list_directions(card: ModelInPath) -> dict[str, Any]:
-    """The directions that `edit` knows for this model, with their space, layers and unit."""
+    """The directions that `edit` knows for this model, with their space, layers and unit; flows and tables
+    of units have another `type`.
+    """
     return {"data": card.directions}
 
 

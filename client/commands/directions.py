@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Directions of a model, and files o
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .npy, .npz, .pt or .pkl file.")]
 Space = Literal["z", "w", "w+"]
-FIELDS = ("set", "name", "space", "layers", "unit", "range", "proposed_name")
+FIELDS = ("set", "name", "type", "space", "layers", "unit", "range", "proposed_name")
 
 
 @app.command("list")

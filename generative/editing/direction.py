@@ -9,12 +9,14 @@ normal
   is the vector (InterFaceGAN). For W+ it is a plain offset, as in the official code.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
+from generative.editing.layers import format_layers, read_layers
 from generative.spaces import Space
 
 Unit = Literal["sigma", "distance", "raw"]
@@ -23,6 +25,8 @@ Unit = Literal["sigma", "distance", "raw"]
 @dataclass(frozen=True)
 class Direction:
     """A named edit. `vector` is (dim,), or (L, w_dim) for W+ with a part for each layer."""
+
+    type: ClassVar = "direction"
 
     name: str
     space: Space
@@ -42,6 +46,39 @@ class Direction:
             raise ValueError(f"a direction in {self.space} has no layers")
         if not bool(self.vector.isfinite().all()):
             raise ValueError(f"the direction {self.name!r} holds NaN or infinity")
+
+    def entry(self) -> dict[str, Any]:
+        """All but the vector, as JSON."""
+        return {
+            "name": self.name,
+            "space": self.space.value,
+            "layers": None if self.layers is None else format_layers(self.layers),
+            "unit": self.unit,
+            "sigma": self.sigma,
+            "range": list(self.range),
+            "description": self.description,
+            "provenance": self.provenance,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"": self.vector}
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any], method: str, tensors: Mapping[str, Tensor]) -> Self:
+        """From what `entry` and `tensors` gave. Raises ValueError, KeyError for what is not right."""
+        low, high = entry["range"]
+        return cls(
+            name=entry["name"],
+            space=Space(entry["space"]),
+            vector=tensors[""],
+            layers=read_layers(entry["layers"]),
+            unit=entry["unit"],
+            sigma=float(entry["sigma"]),
+            range=(float(low), float(high)),
+            method=method,
+            description=entry["description"],
+            provenance=entry["provenance"],
+        )
 
 
 def apply(

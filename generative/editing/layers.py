@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+MAX_LAYERS = 64
+
 
 def parse_layers(text: str, count: int) -> tuple[int, ...]:
     """The layers that a text names, sorted, each once.
@@ -36,3 +38,8 @@ def format_layers(layers: Sequence[int]) -> str:
         else:
             runs.append([layer, layer])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def read_layers(text: str | None) -> tuple[int, ...] | None:
+    """The layers of a stored record; None, as there, for all."""
+    return None if text is None else parse_layers(text, MAX_LAYERS)

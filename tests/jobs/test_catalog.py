@@ -10,6 +10,7 @@ from jobs.cards import Card
 from jobs.catalog import Catalog
 from jobs.errors import (
     BadRequest,
+    Conflict,
     LimitExceeded,
     UnknownDirection,
     UnknownModel,
@@ -17,7 +18,7 @@ from jobs.errors import (
 )
 from jobs.fit import check
 from jobs.schemas import request_adapter
-from jobs.store import ModelRow
+from jobs.store import DirectionSetRow, ModelRow
 from tests.jobs.given import TENANT
 
 CARD = {
@@ -361,3 +362,29 @@ def test_a_model_of_classes_needs_one_that_it_has(card):
     for given in ({}, {"class": 10}):
         with pytest.raises(BadRequest):
             check(request(**given), conditional)
+
+
+FLOW = {
+    "name": "flow",
+    "type": "flow",
+    "attributes": [{"name": "smile", "kind": "continuous", "mean": 0, "std": 1, "range": [-1, 1]}],
+}
+UNITS = {"name": "units_0", "type": "units", "layer": "b8.conv1", "units": 4, "parts": ["hat"]}
+
+
+def test_flows_and_units_are_on_the_card_beside_directions(catalog, store):
+    found = DirectionSetRow("tiny", "mine", "a" * 64, "t/default/d/", 9, [FLOW, UNITS])
+    store.put_directions(TENANT, found)
+    card = catalog.get(TENANT, "tiny")
+    assert [member.type for member in card.directions] == ["direction", "direction", "flow", "units"]
+    assert card.flow("flow").attributes[0].range == (-1, 1) and card.units("units_0").parts == ("hat",)
+    with pytest.raises(UnknownDirection, match="'flow' of 'tiny' is a flow, no direction"):
+        card.direction("flow")
+    with pytest.raises(UnknownDirection, match="no table of units 'units'"):
+        card.units("units")
+
+
+def test_flows_of_other_weights_are_refused(catalog, store):
+    store.put_directions(TENANT, DirectionSetRow("tiny", "mine", "b" * 64, "t/default/d/", 9, [FLOW]))
+    with pytest.raises(Conflict, match="those of 'tiny' are"):
+        catalog.get(TENANT, "tiny").flow("flow")

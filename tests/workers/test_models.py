@@ -10,6 +10,8 @@ import torch
 
 from generative.cards import About
 from generative.checkpoints.errors import CheckpointError
+from generative.editing.files import save_directions
+from generative.editing.unit_table import UnitTable
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.spaces import Space
@@ -216,3 +218,17 @@ def test_colour_models_without_a_feature_network_share_the_lent_one(
     models = open_models()
     assert models.get("t", "other").perceptual is models.get("t", "portraits").perceptual is not None
     assert models.get("t", "grey").perceptual is None
+
+
+def test_units_that_a_tenant_found_are_the_tenants_alone(
+    open_models: Callable[..., Models], repo: Path, library: Library, blobs: MemoryBlobStore, tmp_path: Path
+) -> None:
+    sha256 = save(repo / "tiny")
+    table = UnitTable("mine", "b4.conv", 4, ("hat",), torch.rand(1, 8), torch.rand(8), torch.rand(1, 8))
+    save_directions(tmp_path, "mine", "dissect", [table])
+    for path in (tmp_path / "directions").iterdir():
+        blobs.write(f"t/default/d/{path.name}", path, media_type="application/octet-stream")
+    library.sets = [("default", DirectionSetRow("tiny", "mine", sha256, "t/default/d/", 1, []))]
+    models = open_models()
+    assert torch.equal(models.get("default", "tiny").units["mine"].iou, table.iou)
+    assert not models.get("other", "tiny").units
