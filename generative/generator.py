@@ -224,3 +224,26 @@ def collected(run: Callable[[Hook], object], layers: Collection[str]) -> dict[st
     if missing := set(layers) - set(seen):
         raise ValueError(f"no such layers: {', '.join(sorted(missing))}")
     return seen
+
+
+class _Reached(Exception):
+    """Ends a forward pass at a layer: what comes behind it is not computed."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = value
+
+
+def up_to(layer: str, run: Callable[[Hook], object]) -> Tensor:
+    """The output of a layer, computed no further. Raises ValueError if no layer has that name."""
+
+    def stop(name: str, value: Tensor) -> Tensor:
+        if name == layer:
+            raise _Reached(value)
+        return value
+
+    try:
+        run(stop)
+    except _Reached as reached:
+        return reached.value
+    raise ValueError(f"no such layer: {layer}")

@@ -20,6 +20,7 @@ class Space(enum.StrEnum):
     S = "s"  # (N, channels) for each layer, the scales of its input channels
     P = "p"  # (N, w_dim), W before its last leaky ReLU, whitened (`generative.p_space`)
     P_PLUS = "p+"  # (N, L, w_dim), one for each layer
+    FEATURES = "features"  # W+, and a map of features in the place of what one layer makes
 
 
 def broadcast(w: Tensor, num_ws: int) -> Tensor:

@@ -75,6 +75,14 @@ read_member: TypeAdapter[Direction | Flow | Units] = TypeAdapter(AnyMember)
 Kind = TypeVar("Kind", Direction, Flow, Units)
 
 
+class Layer(BaseModel):
+    """A layer with a style. More keys than this are kept and shown."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+
 class Card(BaseModel):
     """What a model is and can do. More keys than these are kept and shown."""
 
@@ -97,6 +105,8 @@ class Card(BaseModel):
     max_lod: float = 0
     """The largest level of detail that can be left out."""
     spaces: tuple[str, ...]
+    layers: tuple[Layer, ...] = ()
+    """Coarse to fine; none in a family without W."""
     style_size: int | None = None
     """Length of S, for models that have it."""
     sha256: str

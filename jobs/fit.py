@@ -41,7 +41,7 @@ from jobs.schemas import (
 
 FLOAT32_MAX = 3.4028234663852886e38
 WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
-_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2}
+_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2, "features": 3}
 
 
 def check(request: JobRequest, card: Card) -> None:
@@ -133,6 +133,8 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         listed = ", ".join(dict.fromkeys((method.space, *method.spaces)))
         raise BadRequest(f"{where}.space: {given.method} searches in {listed}, not in {space!r}.")
     _check_space(space, card, f"{where}.space")
+    if (layer := given.features.layer) is not None and layer not in (names := _layer_names(card)):
+        raise BadRequest(f"{where}.features.layer: there is no layer {layer!r}, only {', '.join(names)}.")
     if given.method == "pti" and given.degradation is not None:
         raise BadRequest(f"{where}.degradation: pti tunes the generator to whole pictures.")
     if method.needs and (given.degradation is None or given.degradation.type not in method.needs):
@@ -150,6 +152,11 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
             f"{where}.degradation.factor: {card.resolution} pixels cannot be divided by"
             f" {given.degradation.factor}."
         )
+
+
+def _layer_names(card: Card) -> list[str]:
+    """Of the layers that make features, coarse to fine."""
+    return [layer.name for layer in card.layers if "rgb" not in layer.name]
 
 
 def _check_alignment(given: Inversion, images: int, card: Card, where: str) -> None:
@@ -249,7 +256,7 @@ def _check_class(source: Source, wanted: int | str | None, card: Card) -> None:
 
 
 def _check_space(space: str, card: Card, where: str) -> None:
-    if space not in card.spaces:
+    if ("w+" if space == "features" else space) not in card.spaces:
         listed = ", ".join(card.spaces)
         raise UnsupportedByModel(f"{where}: the model {card.name!r} has no space {space!r}, only {listed}.")
 

@@ -23,8 +23,9 @@ Method = Literal[
     "multi_code",
     "pti",
 ]
-SearchSpace = Literal["z", "w", "w+", "s", "p", "p+"]
+SearchSpace = Literal["z", "w", "w+", "s", "p", "p+", "features"]
 Schedule = Literal["constant", "ramp", "cycle"]
+FEATURES_LATENT = 0.1  # weight of the distance of features to their start (measured in docs/inversion.md)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Defaults:
             return replace(self, space=self.unseen or self.space)
         return self
 
+    def within(self, space: str | None) -> "Defaults":
+        """What holds in a space: features are held near their start, and there is no noise beside them."""
+        if space != "features":
+            return self
+        latent = self.latent or FEATURES_LATENT
+        return replace(self, latent=latent, jitter=0.0, noise_maps=False, noise_regularization=0.0)
+
     def allows(self, space: str) -> bool:
         return space == self.space or space in self.spaces
 
@@ -77,7 +85,7 @@ METHODS: Mapping[str, Defaults] = {
         noise_maps=True,
         noise_regularization=1e5,
         encoder=True,
-        spaces=("w", "s", "p+"),
+        spaces=("w", "s", "p+", "features"),
         unseen="w",
     ),
     "projector": Defaults(
@@ -90,7 +98,7 @@ METHODS: Mapping[str, Defaults] = {
         0.0,
         1.0,
         noise_regularization=1e5,
-        spaces=("z", "w+", "s", "p", "p+"),
+        spaces=("z", "w+", "s", "p", "p+", "features"),
     ),
     "image2stylegan": Defaults("w+", 5000, 0.01),
     "ii2s": Defaults("w+", 1300, 0.01, latent=0.001, spaces=("w",)),
@@ -190,6 +198,16 @@ class MultiCode(Strict):
     """Whose features are mixed, by its name in the model; left out: the sixth."""
 
 
+class FeatureSpace(Strict):
+    """For the space `features`."""
+
+    layer: Annotated[str | None, Field(max_length=64)] = None
+    """Whose output is searched for, by its name in the model; left out: the last with maps of at most 32
+    pixels and a quarter of the picture."""
+    styles: Literal["searched", "held"] = "searched"
+    """What becomes of the ws of the layers behind it. Those before it are held in any case."""
+
+
 class Tuning(Strict):
     """For the method `pti`: how the generator is bent, after its pivot was found."""
 
@@ -216,27 +234,30 @@ class Inversion(Strict):
     """none: the middle square. auto: where the model's own network sees a portrait. ffhq: by `landmarks`."""
     landmarks: Annotated[tuple[Face, ...], Field(min_length=1, max_length=16)] | None = None
     """For `ffhq`, of each picture: 68 points (x, y) in pixels, as dlib and others find them."""
+    features: FeatureSpace = FeatureSpace()
     multi_code: MultiCode = MultiCode()
     tuning: Tuning = Tuning()
     seed: Seed = 0
 
     @property
     def defaults(self) -> Defaults:
-        """Those of the method, which must be known by now."""
+        """Those of the method in its space, which must be known by now."""
         assert self.method is not None
-        return METHODS[self.method]
+        return METHODS[self.method].within(self.space)
 
     def completed(self, has_encoder: bool, spaces: Collection[str]) -> Self:
         """With what was left out, as it is for a model of these spaces. Once complete, it stays so."""
         method = self.method or ("hybrid" if has_encoder else "projector")
         rest = METHODS[method].behind(self.degradation)
+        space = self.space or rest.space_in(spaces)
+        rest = rest.within(space)
         losses = {
             name: getattr(rest, name) if value is None else value
             for name, value in self.losses.model_dump().items()
         }
         found = {
             "method": method,
-            "space": self.space or rest.space_in(spaces),
+            "space": space,
             "steps": rest.steps if self.steps is None else self.steps,
             "learning_rate": self.learning_rate or rest.learning_rate,
             "losses": self.losses.model_copy(update=losses),

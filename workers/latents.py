@@ -2,7 +2,8 @@
 
 In all three a space is one array: z (N, z_dim), w (N, w_dim), w+ (N, L, w_dim), p and p+ like w and w+, and
 s (N, S), the styles of all layers from coarse to fine, one after the other. A file holds it under the name of
-its space, with one metadata entry, `ganserve`: what `workers.provenance` says of it.
+its space, with one metadata entry, `ganserve`: what `workers.provenance` says of it. Features come in files
+alone: w+ (N, L, w_dim), and `features:<layer>` (N, C, H, W) for what stands in that layer.
 """
 
 import base64
@@ -19,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from generative.generator import Generator, StyleGenerator
+from generative.inversion.feature_space import FEATURES, map_shapes
 from generative.spaces import Space
 from jobs.errors import BadRequest, LimitExceeded, UnknownArtifact, UnsupportedByModel
 from jobs.schemas import MAX_IMAGES, parse_layers
@@ -40,15 +42,22 @@ class Latents:
     """Noise maps (N, 1, H, W) by layer that were found together with the latents, in an inversion."""
     tunings: tuple[Mapping[str, Tensor], ...] = ()
     """For each of them what pivotal tuning has added to the generator's weights; empty without tuning."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the space `features`, whose `rows` are in W+: what stands in a layer (N, C, H, W), by its name."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def space_of_rows(self) -> Space:
+        return Space.W_PLUS if self.space is Space.FEATURES else self.space
 
     def row(self, index: int) -> "Latents":
         """One of them, alone."""
         keep = slice(index, index + 1)
         noises = {name: t[keep] for name, t in self.noises.items()}
-        return Latents(self.space, self.rows[keep], self.origins[keep], noises, self.tunings[keep])
+        maps = {name: t[keep] for name, t in self.features.items()}
+        return Latents(self.space, self.rows[keep], self.origins[keep], noises, self.tunings[keep], maps)
 
 
 def known_by_hash(space: Space, rows: Tensor, noises: Mapping[str, Tensor] | None = None) -> Latents:
@@ -77,16 +86,29 @@ def row_shape(space: Space, generator: Generator) -> tuple[int, ...]:
 
 def check(latents: Latents, generator: Generator) -> Latents:
     """The same. Raises UnsupportedByModel, BadRequest or LimitExceeded for what this model cannot paint."""
-    space, rows = latents.space, latents.rows
+    space, rows = latents.space_of_rows, latents.rows
     expected = row_shape(space, generator)
     if rows.shape[1:] != expected:
         shapes = f"one {space} of this model has the shape {list(expected)}, not {list(rows.shape[1:])}"
         raise UnsupportedByModel(shapes, code="latent_shape")
     if not 1 <= len(rows) <= MAX_IMAGES:
         raise LimitExceeded(f"a job takes 1 to {MAX_IMAGES} latents, not {len(rows)}")
-    if not torch.isfinite(rows).all():
+    if not all(torch.isfinite(t).all() for t in (rows, *latents.features.values())):
         raise BadRequest("latents must be finite numbers")
+    if latents.features:
+        _check_maps(latents.features, len(rows), generator)
     return latents
+
+
+def _check_maps(features: Mapping[str, Tensor], N: int, generator: Generator) -> None:
+    """Raises UnsupportedByModel for what cannot stand in a layer of this model."""
+    assert isinstance(generator, StyleGenerator)
+    shapes = map_shapes(generator)
+    for layer, found in features.items():
+        if layer not in shapes or found.shape != (N, *shapes[layer]):
+            raise UnsupportedByModel(
+                f"features {list(found.shape)} of {layer!r} are not of this model", code="latent_shape"
+            )
 
 
 def parse(given: GivenLatents) -> Tensor:
@@ -107,8 +129,9 @@ def parse(given: GivenLatents) -> Tensor:
 def to_file(latents: Latents, about: Mapping[str, Any]) -> bytes:
     noises = {NOISE + layer: t.contiguous() for layer, t in latents.noises.items()}
     tunings = {f"{TUNING}{i}:{name}": t for i, d in enumerate(latents.tunings) for name, t in d.items()}
-    rows = {latents.space.value: latents.rows.contiguous()}
-    return save({**rows, **noises, **tunings}, metadata={KEYWORD: to_text(about)})
+    maps = {FEATURES + layer: t.contiguous() for layer, t in latents.features.items()}
+    rows = {latents.space_of_rows.value: latents.rows.contiguous()}
+    return save({**rows, **maps, **noises, **tunings}, metadata={KEYWORD: to_text(about)})
 
 
 def codes_to_file(codes: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
@@ -127,8 +150,19 @@ def from_file(body: bytes) -> Latents:
         raise UnknownArtifact("that output holds no latents")
     noises = {name.removeprefix(NOISE): t for name, t in tensors.items() if name.startswith(NOISE)}
     found = known_by_hash(spaces[0], tensors[spaces[0].value].to(torch.float32), noises)
+    if maps := {n.removeprefix(FEATURES): t for n, t in tensors.items() if n.startswith(FEATURES)}:
+        return _with_features(found, maps)
     tunings = tuple(_tuning(tensors, i) for i in range(len(found)))
     return replace(found, tunings=tunings) if any(tunings) else found
+
+
+def _with_features(latents: Latents, maps: Mapping[str, Tensor]) -> Latents:
+    """Latents in W+ with what stands in a layer, known by the hash of both."""
+    joined = [
+        torch.cat([t[i].flatten() for t in (latents.rows, *maps.values())]) for i in range(len(latents))
+    ]
+    origins = tuple({"space": Space.FEATURES.value, "latent_sha256": digest(row)} for row in joined)
+    return replace(latents, space=Space.FEATURES, origins=origins, features=dict(maps))
 
 
 def _tuning(tensors: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:

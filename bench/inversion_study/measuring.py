@@ -12,28 +12,30 @@ from bench.inversion_study.records import Record, Records
 from bench.inversion_study.restoration import DAMAGES, restore, shown
 from bench.inversion_study.subjects import LIMIT, Model, Portraits, Row, movements, rows, scores
 from generative.inversion.degradations import Noise
-from jobs.inversion import METHODS
 
 BATCH = 4  # portraits that are searched for together
 SAMPLES = 64  # of the generator, as the reference for edits
 
 LONGER = (("steps", 200), ("learning_rate", 0.2))  # a fifth of the steps of projector
+UNMEASURED = {"spaces", "unseen", "needs"}  # what may be asked for, which changes nothing that was measured
 PLAN: dict[Variant, int] = {  # how many portraits: fewer where it takes long
     Variant("encoder", "w+"): 64,
     Variant("encoder", "w"): 64,
-    Variant("hybrid", "w+"): 32,
-    Variant("in_domain", "w+"): 32,
-    Variant("hybrid", "w"): 16,
-    Variant("hybrid", "s"): 16,
-    Variant("hybrid", "p+"): 16,
-    Variant("hybrid", "w+", LONGER): 8,
-    Variant("hybrid", "w", LONGER): 8,
-    Variant("pulse", "p+"): 16,
+    Variant("hybrid", "w+"): 64,
+    Variant("in_domain", "w+"): 64,
+    Variant("hybrid", "w"): 64,
+    Variant("hybrid", "s"): 64,
+    Variant("hybrid", "p+"): 64,
+    Variant("hybrid", "w+", LONGER): 16,
+    Variant("hybrid", "w", LONGER): 16,
+    Variant("hybrid", "features"): 64,
+    Variant("pulse", "p+"): 64,
     Variant("projector", "w"): 16,
     Variant("projector", "w+"): 8,
     Variant("stylespace", "s"): 8,
     Variant("pti", "w"): 8,
     Variant("ii2s", "w+"): 8,
+    Variant("projector", "features"): 4,
     Variant("projector", "z"): 4,
     Variant("projector", "s"): 4,
     Variant("projector", "p+"): 4,
@@ -62,8 +64,9 @@ def restorers(damage: str) -> dict[Variant, int]:
 
 def name(model: Model, variant: Variant, damage: str = "inversion") -> str:
     """Of the records: those of other constants, or of another encoder, have another name."""
-    defaults = METHODS[variant.method]
-    constants = [(f.name, getattr(defaults, f.name), f.default) for f in fields(defaults)]
+    defaults = variant.defaults
+    kept = [f for f in fields(defaults) if f.name not in UNMEASURED]
+    constants = [(f.name, getattr(defaults, f.name), f.default) for f in kept]
     said = {name: value for name, value, unsaid in constants if value != unsaid}
     made_by = f"{said} {model.encoder_digest if variant.needs_encoder else None}"
     return f"{damage.replace(' ', '_')}/{variant.name}@{sha256(made_by.encode()).hexdigest()[:8]}"

@@ -18,12 +18,13 @@ from generative.editing.direction import apply
 from generative.generator import sample_z
 from generative.inversion import weight_delta
 from generative.inversion.degradations import Degradation
+from generative.inversion.feature_space import carried, standing
 from generative.inversion.multi_code import MultiCode, MultiCodeOptions
 from generative.inversion.pti import PivotalTuning, TuningOptions
 from generative.inversion.search import NOISE, Search, SearchOptions
 from generative.program import Course, Program, run
 from generative.spaces import Space, broadcast
-from jobs.inversion import METHODS, Method
+from jobs.inversion import METHODS, Defaults, Method
 from jobs.inversion import MultiCode as MultiCodeDefaults
 from jobs.inversion import Tuning as TuningDefaults
 from workers.work.inversion import FORMS, SCHEDULES
@@ -46,8 +47,12 @@ class Variant:
         return "-".join([self.method, self.space, *(f"{field}={value:g}" for field, value in self.changes)])
 
     @property
+    def defaults(self) -> Defaults:
+        return METHODS[self.method].within(self.space)
+
+    @property
     def needs_encoder(self) -> bool:
-        return METHODS[self.method].encoder
+        return self.defaults.encoder
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Task:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
 
     def search(self, variant: Variant) -> Search:
-        defaults, model = METHODS[variant.method], self.model
+        defaults, model = variant.defaults, self.model
         return Search(
             model.generator,
             model.codes.get(Space(variant.space), FORMS.get(variant.method, "plain")),
@@ -104,7 +109,7 @@ def invert(task: Task, variant: Variant) -> Found:
 def searched(task: Task, variant: Variant) -> Found:
     """One search, or none after a look of the encoder."""
     search, options = task.search(variant), _options(variant)
-    start = task.look(search) if METHODS[variant.method].encoder else None
+    start = task.look(search) if variant.needs_encoder else None
     if options.steps == 0:
         assert start is not None
         return _painted(task.model, search, {search.code.parameter: start}, 0, {})
@@ -139,7 +144,7 @@ def _painted_by_tuned(program: PivotalTuning, weights: Tensors, i: int, ws: Tens
 
 def composed(task: Task, variant: Variant) -> Found:
     """Multi-code prior."""
-    model, defaults, rest = task.model, METHODS[variant.method], MultiCodeDefaults()
+    model, defaults, rest = task.model, variant.defaults, MultiCodeDefaults()
     layer = rest.layer or sixth_layer(model.generator)
     program = MultiCode(model.generator, layer, rest.codes, model.distance, task.degradation)
     options = MultiCodeOptions(steps=defaults.steps, learning_rate=defaults.learning_rate)
@@ -179,12 +184,14 @@ def _painted(
     painting, smiling = search.painting(params), None
     if "ws" in painting:
         noises = {name.removeprefix(NOISE): t for name, t in painting.items() if name.startswith(NOISE)}
-        smiling = model.generator.synthesize(apply(painting["ws"], model.smile, STRENGTH), noises=noises)
+        ws = apply(painting["ws"], model.smile, STRENGTH)
+        hook = standing(carried(model.generator, painting, ws))
+        smiling = model.generator.synthesize(ws, noises=noises, hook=hook)
     return Found(search.paint(params, {}), smiling, steps, curves)
 
 
 def _options(variant: Variant) -> SearchOptions:
-    defaults = METHODS[variant.method]
+    defaults = variant.defaults
     given: dict[str, Any] = {
         "steps": defaults.steps,
         "learning_rate": defaults.learning_rate,

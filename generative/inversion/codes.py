@@ -1,7 +1,9 @@
 """Where a search moves: the latent spaces of a generator, as parameters of an optimisation.
 
-A code is one latent without its batch axis: z (z_dim,), w (1, D), w+ (L, D), s (S,), p (1, D), p+ (L, D).
-P is whitened (`generative.p_space`). Axis letters: N pictures, L layers (num_ws), D is w_dim, S all styles.
+A code is one latent without its batch axis: z (z_dim,), w (1, D), w+ (L, D), s (S,), p (1, D), p+ (L, D),
+features (C H W + L D,). P is whitened (`generative.p_space`).
+
+Axis letters: N pictures, L layers (num_ws), D is w_dim, S all styles, C H W of a map of features.
 """
 
 import threading
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from generative.generator import Generator, StyleGenerator
+from generative.inversion.feature_space import FEATURES, Feature
 from generative.p_space import (
     PStatistics,
     from_p,
@@ -27,10 +30,11 @@ from generative.p_space import (
 from generative.spaces import Space, broadcast
 from generative.statistics import WStatistics, sample_w
 
-Painted = dict[str, Tensor]  # what a generator paints from: `ws`, `styles`, or `z`
+Painted = dict[str, Tensor]  # what a generator paints from: `ws`, `styles`, or `z`; `features:<layer>`
 Penalty = Literal["spread", "p_norm"]
 Form = Literal["plain", "p_norm", "sphere"]
 SAMPLES = 1000  # of W, whose styles tell the spread of S
+SAMPLED_MAPS = 64  # of W, whose features tell the spread of a layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class Code:
 
     @property
     def parameter(self) -> str:
-        """The name of the parameter in the program: `z`, `w`, `s` or `p`."""
+        """The name of the parameter in the program: `z`, `w`, `s`, `p` or `f`."""
         return self.space.value[0]
 
 
@@ -136,6 +140,39 @@ def s_code(generator: StyleGenerator, statistics: WStatistics, w: Tensor) -> Cod
     )
 
 
+@torch.no_grad()
+def feature_code(feature: Feature, statistics: WStatistics, w: Tensor, held: bool) -> Code:
+    """A map in the place of what a layer makes, and the ws of all layers, those before it held.
+
+    The penalty is how far the map is from what the ws make there: as they do not move, from its start.
+
+    Args:
+        w: (M, D) samples, whose features tell how wide the layer is.
+        held: whether the ws behind the layer stay what they were at the start too.
+    """
+    generator, size = feature.generator, feature.shape.numel()
+    L, D = generator.num_ws, generator.w_dim
+    like, moving = next(generator.parameters()), L if held else feature.behind
+
+    def encode(ws: Tensor) -> Tensor:
+        return torch.cat([feature.of(ws).flatten(1), ws.flatten(1)], dim=1)
+
+    def decode(code: Tensor) -> Painted:
+        ws = code[:, size:].unflatten(1, (L, D))
+        ws = torch.cat([ws[:, :moving].detach(), ws[:, moving:]], dim=1)
+        return {"ws": ws, FEATURES + feature.layer: code[:, :size].unflatten(1, feature.shape)}
+
+    def penalty(code: Tensor) -> Tensor:
+        with torch.no_grad():
+            begun = feature.of(code[:, size:].unflatten(1, (L, D))).flatten(1)
+        return (code[:, :size] - begun).square().mean(dim=1) / variance
+
+    centre = encode(broadcast(statistics.mean[None].to(like), L))[0]
+    samples = feature.of(broadcast(w[:SAMPLED_MAPS].to(like), L)).flatten(1)
+    variance = (samples - centre[:size]).square().mean()
+    return Code(Space.FEATURES, centre, 0.0, (size + L * D,), decode, encode, penalty)
+
+
 def sphere_code(generator: StyleGenerator, w: Tensor) -> Code:
     """PULSE's codes ("PULSE", Menon et al., 2020): W+ on a sphere.
 
@@ -173,6 +210,7 @@ class CodeBook:
         """statistics: None for a family without W."""
         self._generator, self._statistics = generator, statistics
         self._made: dict[tuple[Space, str], Code] = {}
+        self._features: dict[tuple[str, bool], Code] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -198,10 +236,28 @@ class CodeBook:
                 self._made[space, form] = self._make(space, form)
             return self._made[space, form]
 
+    def features(self, layer: str | None = None, held: bool = False) -> Code:
+        """layer: whose map is sought; left out: one in the middle.
+
+        Raises:
+            ValueError: for a family without W, and a layer that it has not or whose maps are too large.
+        """
+        generator = self._generator
+        if not isinstance(generator, StyleGenerator):
+            raise ValueError(f"the family {generator.family} has no space {Space.FEATURES}")
+        assert self._statistics is not None
+        with self._lock:
+            feature = Feature(generator, layer)
+            if (key := (feature.layer, held)) not in self._features:
+                self._features[key] = feature_code(feature, self._statistics, self.samples, held)
+            return self._features[key]
+
     def _make(self, space: Space, form: Form) -> Code:
         generator = self._generator
         if space is Space.Z:
             return z_code(generator)
+        if space is Space.FEATURES:
+            return self.features()
         if space not in generator.spaces or not isinstance(generator, StyleGenerator):
             raise ValueError(f"the family {generator.family} has no space {space}")
         assert self._statistics is not None

@@ -16,7 +16,7 @@ For generators with a w the codes are K of those, and the layers behind the mix 
 Axis letters: N samples, K codes, L layers (num_ws), C channels, H W pixels.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from generative.batch import Tensors
-from generative.generator import Generator, Hook, StyleGenerator
+from generative.generator import Generator, StyleGenerator, up_to
 from generative.inversion.degradations import Degradation
 from generative.inversion.draws import draw, philox
 from generative.inversion.likeness import Perceptual, columns, described, mean_square, perceptual, weighted
@@ -177,26 +177,3 @@ class MultiCode:
     def _labels(self, label: Tensor | None, K: int) -> Tensor | None:
         """(N, c_dim) -> one for each code."""
         return None if label is None else label.to(self._zeros(0)).repeat_interleave(K, dim=0)
-
-
-class _Reached(Exception):
-    """Ends a forward pass at a layer: what comes behind it is not computed."""
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.value = value
-
-
-def up_to(layer: str, run: Callable[[Hook], object]) -> Tensor:
-    """The output of a layer, computed no further. Raises ValueError if no layer has that name."""
-
-    def stop(name: str, value: Tensor) -> Tensor:
-        if name == layer:
-            raise _Reached(value)
-        return value
-
-    try:
-        run(stop)
-    except _Reached as reached:
-        return reached.value
-    raise ValueError(f"no such layer: {layer}")

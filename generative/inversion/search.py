@@ -22,6 +22,7 @@ from generative.inversion import noise_maps
 from generative.inversion.codes import Code
 from generative.inversion.degradations import Degradation
 from generative.inversion.draws import Source, draw, philox
+from generative.inversion.feature_space import standing
 from generative.inversion.likeness import Perceptual, columns, described, mean_square, perceptual, weighted
 from generative.inversion.schedules import cycle_and_drop, jitter, learning_rate_ramp
 from generative.program import Evaluation, Outcome
@@ -159,7 +160,9 @@ class Search:
         return torch.where(terms["perceptual"] <= constants["stop"], int(Outcome.STOPPED), outcome)
 
     def painting(self, params: Tensors) -> dict[str, Tensor]:
-        """What the generator paints it from: `ws`, `styles` or `z`, and the noise maps as `noise:<layer>`."""
+        """What the generator paints it from: `ws`, `styles` or `z`, `features:<layer>`, and the noise maps as
+        `noise:<layer>`.
+        """
         maps = {NOISE + name: noise for name, noise in _maps(params).items()}
         return {**self.code.decode(params[self.code.parameter]), **maps}
 
@@ -172,7 +175,7 @@ class Search:
         if "styles" in code:
             styles = self.generator.split_styles(code["styles"])
             return self.generator.synthesize_styles(styles, noises=noises)
-        return self.generator.synthesize(code["ws"], noises=noises)
+        return self.generator.synthesize(code["ws"], noises=noises, hook=standing(code))
 
     def _start(self, problems: Tensors, sources: Sequence[Source]) -> Tensor:
         like = next(self.generator.parameters())

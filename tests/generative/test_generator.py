@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generative.generator import Generator, collected, sample_z
+from generative.generator import Generator, collected, sample_z, up_to
 from generative.networks import stylegan2
 from generative.networks.stylegan2 import StyleGAN2Config
 
@@ -63,3 +63,16 @@ def test_noise_is_stored_given_drawn_or_none(network):
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert not torch.equal(network.synthesize(ws, "none"), kept)
+
+
+def test_nothing_behind_the_layer_is_computed():
+    seen = []
+
+    def forward(hook):
+        for name in ("one", "two", "three"):
+            seen.append(name)
+            hook(name, torch.zeros(1))
+
+    assert torch.equal(up_to("two", forward), torch.zeros(1)) and seen == ["one", "two"]
+    with pytest.raises(ValueError, match="no such layer: four"):
+        up_to("four", forward)

@@ -322,6 +322,21 @@ def test_an_inversion_must_compare_something(card, given):
         check(request("invert", images=IMAGES, **given), card)
 
 
+def test_features_are_those_of_a_layer_of_the_model(card):
+    layers = [{"name": name} for name in ("b4.conv1", "b4.torgb", "b8.conv0")]
+    layered = type(card).model_validate(card.model_dump() | {"layers": layers})
+    given = {"images": IMAGES, "space": "features"}
+
+    check(request("invert", **given, features={"layer": "b8.conv0", "styles": "held"}), layered)
+    for layer in ("b4.torgb", "b16.conv0"):
+        with pytest.raises(BadRequest, match=f"no layer '{layer}', only b4.conv1, b8.conv0"):
+            check(request("invert", **given, features={"layer": layer}), layered)
+    with pytest.raises(BadRequest, match="ii2s searches in"):
+        check(request("invert", **given, method="ii2s"), layered)
+    with pytest.raises(UnsupportedByModel, match="no space 'features'"):
+        check(request("invert", **given), card.model_copy(update={"spaces": ("z",)}))
+
+
 def test_what_goes_through_w_is_refused_where_there_is_none(of_the_world):
     flat = of_the_world.model_copy(update={"w_dim": 0, "num_ws": 0, "spaces": ("z",), "truncation": "z"})
 

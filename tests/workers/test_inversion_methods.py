@@ -1,5 +1,6 @@
 """Every method of inversion as a job, restoration, and what tuned latents can do afterwards."""
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -141,6 +142,66 @@ def test_a_family_without_w_is_searched_in_z(run, upload, read, context):
     job = run(model="flat", images=[own], steps=200)
     assert job.result["images"][0]["psnr_db"] > before + 10
     assert load_tensors(read(job, "latents.safetensors"))["z"].shape == (1, 5)
+
+
+# --- features --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def featured(run, upload) -> Any:
+    return run(images=[upload(ramp()), upload(ramp()[::-1])], space="features", steps=20)
+
+
+def test_features_fit_better_than_any_w_and_name_their_layer(run, upload, featured, read, context):
+    ws = run(images=[upload(ramp())], space="w+", steps=20).result["images"][0]["psnr_db"]
+    assert featured.result["images"][0]["psnr_db"] > ws + 1
+    body = read(featured, "latents.safetensors")
+    tensors = load_tensors(body)
+    assert tensors["features:b4.conv1"].shape == (2, 16, 4, 4)
+    assert tensors["w+"].shape == (2, 6, 16) and len(tensors) == 2
+    header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+    about = json.loads(header["__metadata__"]["ganserve"])
+    assert (about["space"], about["layer"]) == ("features", "b4.conv1")
+    assert about["model_sha256"] == context.models.get(TENANT, "tiny").sha256
+
+
+def test_held_styles_stay_what_the_encoder_saw(run, upload, read, context):
+    features = {"layer": "b8.conv0", "styles": "held"}
+    job = run(images=[upload(ramp())], space="features", steps=5, features=features)
+    found = load_tensors(read(job, "latents.safetensors"))
+    with torch.no_grad():
+        seen = context.models.get(TENANT, "tiny").encode(to_tensor(ramp()[None]))
+    torch.testing.assert_close(found["w+"], seen, rtol=0, atol=1e-4)
+    assert found["features:b8.conv0"].shape == (1, 16, 8, 8)
+
+
+@pytest.mark.parametrize("index, picture", [(None, 0), (1, 1)])
+def test_features_paint_the_reconstruction_again(run, featured, read, index, picture):
+    artifact = {"job": featured.id, "name": "latents.safetensors"} | (
+        {} if index is None else {"index": index}
+    )
+    again = run("generate", source={"artifact": artifact})
+    wanted = pixels_of(read(featured, f"reconstruction_{picture:04d}.png")).astype(int)
+    assert np.abs(pixels_of(read(again, "image_0000.png")).astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "given, detail",
+    [
+        ({"interpolate": {"frames": 3}}, "features cannot be brought back"),
+        ({"interpolate": {"frames": 3, "mode": "slerp"}}, "take linear"),
+    ],
+)
+def test_features_are_not_blended(run, featured, given, detail):
+    source = {"artifact": {"job": featured.id, "name": "latents.safetensors"}}
+    job = run("generate", source=source, fails=True, **given)
+    assert job.error.code == "unsupported_by_model" and detail in job.error.detail
+
+
+def test_features_of_another_model_are_refused(run, featured):
+    source = {"artifact": {"job": featured.id, "name": "latents.safetensors"}}
+    job = run("generate", model="wide", source=source, fails=True)
+    assert job.error.code == "latent_shape"
 
 
 # --- restoration -----------------------------------------------------------------------------------------

@@ -150,14 +150,15 @@ def test_a_picture_that_is_not_square_is_cut_to_its_middle(run, upload, read, wa
     assert np.abs(original.astype(int) - ramp(32, 32).reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))).max() <= 1
 
 
+@pytest.mark.parametrize("space", ["w+", "features"])
 def test_a_drained_inversion_goes_on_and_ends_bit_for_bit_as_if_it_had_not_been(
-    context, submit, finished, upload, wanted, read
+    space, context, submit, finished, upload, wanted, read
 ):
     image = upload(ramp())
-    whole = submit("invert", input=wanted(image, steps=120))
+    whole = submit("invert", input=wanted(image, steps=120, space=space))
     run_job(whole.id, invert, context)
 
-    cut = submit("invert", input=wanted(image, steps=120))
+    cut = submit("invert", input=wanted(image, steps=120, space=space))
     context.drain.clear()
     begun = threading.Event()
     advance = context.live.publish

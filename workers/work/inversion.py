@@ -19,6 +19,7 @@ from torch import Tensor
 from generative.batch import Tensors
 from generative.inversion import weight_delta
 from generative.inversion.codes import Code, Form
+from generative.inversion.feature_space import FEATURES
 from generative.inversion.likeness import Perceptual
 from generative.inversion.multi_code import MultiCode, MultiCodeOptions
 from generative.inversion.pti import PivotalTuning, TuningOptions
@@ -51,7 +52,7 @@ class Inverted:
     originals: Pixels  # (N, h, w, 3), what was given; smaller than the rest where that is the degradation
     reconstructions: Pixels  # (N, H, W, 3), with what the observation knows put back
     latents: Latents | dict[str, Tensor]  # a dict, of no space: codes that only their method understands
-    inputs: dict[str, Tensor]  # what the reconstructions were painted from: ws, styles or z, and noise maps
+    inputs: dict[str, Tensor]  # what they were painted from: ws, styles or z, features, and noise maps
     curves: list[list[float]]  # loss of every step, by `matching`; empty without steps
     about: list[dict[str, Any]]  # of each picture: psnr_db, perceptual, loss, steps, stopped
     frames: list[list[Pixels]]  # of each picture, what previews showed
@@ -251,6 +252,9 @@ class _Task:
         if self.how.method == "pulse":
             return Latents(Space.W_PLUS, inputs["ws"].contiguous(), origins, noises)
         assert self.code is not None
+        if self.code.space is Space.FEATURES:
+            maps = {n.removeprefix(FEATURES): t for n, t in inputs.items() if n.startswith(FEATURES)}
+            return Latents(Space.FEATURES, inputs["ws"].contiguous(), origins, noises, features=maps)
         one = self.code.space in (Space.W, Space.P)
         rows = (code[:, 0] if one else code).cpu().contiguous()
         return Latents(self.code.space, rows, origins, noises)
@@ -322,6 +326,8 @@ def _compare(subject: Any, inputs: Mapping[str, Tensor]) -> Tensor:
 
 def _code(model: LoadedModel, how: Inversion) -> Code:
     try:
+        if how.space == "features":
+            return model.codes.features(how.features.layer, how.features.styles == "held")
         return model.codes.get(Space(str(how.space)), FORMS.get(str(how.method), "plain"))
     except ValueError as error:
         raise UnsupportedByModel(str(error)) from error

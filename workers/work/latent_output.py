@@ -40,7 +40,8 @@ def put_latents(
 
 
 def put_file(job: RunningJob, latents: Latents, about: Mapping[str, Any]) -> None:
-    about = {**about, "space": latents.space.value}
+    layer = {"layer": next(iter(latents.features))} if latents.features else {}
+    about = {**about, "space": latents.space.value, **layer}
     shown = {"space": latents.space.value, "count": len(latents), "shape": list(latents.rows.shape)}
     job.outbox.put(
         NAME, partial(files.to_file, latents, about), role="latents",
@@ -62,7 +63,7 @@ def convert(
     """The latents in another space. Those from Z have their truncation in them, except in Z itself."""
     if space is source.space:
         return source
-    if "ws" not in painted or space is Space.Z:
+    if "ws" not in painted or space is Space.Z or source.space is Space.FEATURES:
         raise UnsupportedByModel(f"latents that come from {source.space} cannot be given in {space}")
     ws = painted["ws"]
     if space in (Space.P, Space.P_PLUS):

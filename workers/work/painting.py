@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from generative.generator import Generator, Noise, StyleGenerator
+from generative.inversion.feature_space import standing
 from generative.pixels import to_uint8
 from generative.spaces import broadcast
 
@@ -31,7 +32,8 @@ def map_z(generator: StyleGenerator, inputs: Inputs) -> Tensor:
 @dataclass(frozen=True)
 class Paint:
     """Codes -> pictures. A code is ws (N, L, w_dim) or styles (N, S), with `noise:<layer>` (N, 1, H, W) for
-    the layers whose noise is given; or, for families without W, z (N, z_dim) and perhaps c (N, c_dim).
+    the layers whose noise is given and `features:<layer>` (N, C, H, W) for one whose output is; or, for
+    families without W, z (N, z_dim) and perhaps c (N, c_dim).
     """
 
     noise: Noise = "none"  # of the layers whose noise is not given
@@ -51,7 +53,8 @@ class Paint:
             styles = generator.split_styles(inputs["styles"])
         else:
             styles = generator.styles(inputs["ws"])
-        return generator.synthesize_styles(styles, self.noise, noises or None, lod=self.lod)
+        hook = standing(inputs)
+        return generator.synthesize_styles(styles, self.noise, noises or None, lod=self.lod, hook=hook)
 
 
 def style_rows(generator: StyleGenerator, inputs: Inputs) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from generative.cards import Card
 from generative.generator import Generator, StyleGenerator, sample_z
 from generative.inversion import weight_delta
+from generative.inversion.feature_space import FEATURES
 from generative.p_space import from_pn
 from generative.spaces import Space, broadcast
 from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
@@ -89,8 +90,8 @@ def to_ws(job: RunningJob, model: Painter, latents: Latents, truncation: Truncat
         return latents.rows
     if latents.space is Space.W:
         return broadcast(latents.rows, generator.num_ws)
-    if latents.space is Space.S:
-        raise UnsupportedByModel("latents in S cannot be brought back to W+")
+    if latents.space in (Space.S, Space.FEATURES):
+        raise UnsupportedByModel(f"latents in {latents.space} cannot be brought back to W+")
     ws: Tensor = job.forward(model, painting.map_z, mapping_inputs(model, latents, truncation))
     return ws
 
@@ -187,9 +188,11 @@ def psi_of(generator: Generator, truncation: Truncation) -> float:
 
 
 def paintable(job: RunningJob, model: Painter, latents: Latents, truncation: Truncation) -> dict[str, Tensor]:
-    """The codes that `painting.Paint` takes: `{"ws": ...}`, `{"styles": ...}` for latents in S, or
-    `{"z": ...}` and what goes with it for a family without W.
+    """The codes that `painting.Paint` takes: `{"ws": ...}`, `{"styles": ...}` for latents in S, `{"ws": ...}`
+    with `features:<layer>` for features, or `{"z": ...}` and what goes with it for a family without W.
     """
+    if latents.space is Space.FEATURES:
+        return {"ws": latents.rows} | {FEATURES + name: t for name, t in latents.features.items()}
     if latents.space is Space.S:
         return {"styles": latents.rows}
     if not isinstance(model.generator, StyleGenerator):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from generative.generator import Generator, Hook
 from generative.inversion.degradations import Downsample, Gray, Mask
-from generative.inversion.multi_code import MultiCode, MultiCodeOptions, up_to
+from generative.inversion.multi_code import MultiCode, MultiCodeOptions
 from generative.networks import dcgan, pggan, stylegan2
 from generative.program import Outcome, run
 
@@ -186,19 +186,6 @@ def test_a_stop_rule_ends_the_search() -> None:
     observed = generator(torch.randn(1, 8, generator=torch.Generator().manual_seed(4)))
     course = run(program, program.problems(observed, MultiCodeOptions(steps=9, stop=100.0)))
     assert course.outcomes == [Outcome.STOPPED] and course.steps == [1]
-
-
-def test_nothing_behind_the_layer_is_computed() -> None:
-    seen = []
-
-    def forward(hook: Hook) -> None:
-        for name in ("one", "two", "three"):
-            seen.append(name)
-            hook(name, torch.zeros(1))
-
-    assert torch.equal(up_to("two", forward), torch.zeros(1)) and seen == ["one", "two"]
-    with pytest.raises(ValueError, match="no such layer: four"):
-        up_to("four", forward)
 
 
 def test_what_cannot_be_inverted_is_refused() -> None:
