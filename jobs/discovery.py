@@ -47,14 +47,19 @@ class GanspaceInput(Discovery):
     components: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 80
 
 
-class FactorInput(Discovery):
-    """A method that looks for one factor of the pictures' world, as a network reads it."""
+class PicturesInput(Discovery):
+    """A method that looks at pictures of a world whose factors a network reads."""
 
-    factor: Name
     samples: Annotated[int, Field(ge=100, le=MAX_STYLES)] = 2000
-    """Pictures that the factor is read from."""
+    """Pictures that are looked at."""
     psi: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Truncation of the samples."""
+
+
+class FactorInput(PicturesInput):
+    """A method that looks for one factor."""
+
+    factor: Name
 
 
 class InterfaceganInput(FactorInput):
@@ -85,6 +90,25 @@ class StylespaceInput(FactorInput):
     channels: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+class StyleflowInput(PicturesInput):
+    """A flow that sets attributes, each with the others held (Abdal et al., 2021)."""
+
+    method: Literal["styleflow"]
+    attributes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
+    """Factors that the flow is told of: those to set, and those to hold."""
+    samples: Annotated[int, Field(ge=200, le=MAX_PAINTED)] = 10_000
+    steps: Annotated[int, Field(ge=10, le=50_000)] = 4000
+    """Of the training."""
+    layers: Layers | None = None
+    """Of W+ that edits change; all without it."""
+
+    @model_validator(mode="after")
+    def _once(self) -> "StyleflowInput":
+        if len(set(self.attributes)) < len(self.attributes):
+            raise ValueError("attributes names factors, each once")
+        return self
+
+
 class DirectionsImport(Strict):
     """Made by `POST /v1/models/{name}/directions`, never sent by a caller."""
 
@@ -100,7 +124,7 @@ class DirectionsImport(Strict):
     licence: Text | None = None
 
 
-AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput
+AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput | StyleflowInput
 DiscoverInput = Annotated[AnyDiscovery, Field(discriminator="method")]
 """What a caller may post."""
 DirectionsInput = Annotated[AnyDiscovery | DirectionsImport, Field(discriminator="method")]

@@ -14,10 +14,10 @@ from jobs.cards import Card
 from jobs.discovery import (
     AnyDiscovery,
     DirectionsImport,
-    FactorInput,
     GanspaceInput,
-    InterfaceganInput,
+    PicturesInput,
     SefaInput,
+    StyleflowInput,
     StylespaceInput,
 )
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
@@ -86,7 +86,7 @@ def pictures(request: JobRequest) -> int:
         return (_count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
     if isinstance(given, EvaluateInput):
         return given.count
-    if isinstance(given, InterfaceganInput | StylespaceInput):
+    if isinstance(given, PicturesInput):
         return given.samples
     return len(given.images) if isinstance(given, InvertInput) else 0
 
@@ -207,12 +207,14 @@ def _check_discover(given: AnyDiscovery, card: Card) -> None:
         card.class_number(given.class_index, "input.class")
     elif card.classes:
         raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
-    if isinstance(given, SefaInput) and given.layers is not None:
+    if isinstance(given, SefaInput | StyleflowInput) and given.layers is not None:
         _check_layers(given.layers, card, "input.layers")
     if isinstance(given, GanspaceInput) and given.components > min(card.w_dim, given.samples):
         raise BadRequest(f"input.components is {given.components}: W has {card.w_dim} dimensions")
-    if isinstance(given, FactorInput) and card.world != WORLD:
-        raise UnsupportedByModel(f"input.factor: factors can be read only from pictures of {WORLD!r}.")
+    if isinstance(given, PicturesInput) and card.world != WORLD:
+        raise UnsupportedByModel(
+            f"input.method: {given.method} reads pictures, and can only those of {WORLD!r}."
+        )
 
 
 def _source_space(given: EditInput) -> str:

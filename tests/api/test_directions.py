@@ -162,6 +162,9 @@ def test_bad_uploads_are_refused_and_leave_nothing(client: TestClient, store: Jo
         ({"method": "interfacegan", "factor": "smile"}, "unsupported_by_model"),
         ({"method": "interfacegan", "factor": "smile", "keep": ["smile"]}, "invalid_request"),
         ({"method": "interfacegan", "factor": "smile", "samples": 200}, "invalid_request"),
+        ({"method": "styleflow", "attributes": ["smile"]}, "unsupported_by_model"),
+        ({"method": "styleflow", "attributes": ["smile", "smile"]}, "invalid_request"),
+        ({"method": "styleflow", "attributes": []}, "invalid_request"),
         ({"class": 1}, "unsupported_by_model"),
     ],
 )

@@ -72,7 +72,7 @@ def bring(context, run):
     return ended
 
 
-METHODS = {
+METHODS: dict[str, dict] = {
     "sefa": {"layers": "0-2", "count": 3},
     "ganspace": {"samples": 500, "components": 4},
     "interfacegan": {"factor": "smile", "samples": 300, "chosen": 0.1, "keep": ["age"]},
@@ -95,6 +95,34 @@ def test_every_method_makes_a_set_that_edits_can_name_at_once(run, context, subm
     row = submit("edit", input={"source": {"seeds": [1]}, "operations": operations})
     run_job(row.id, edit, context)
     assert finished(row).status is Status.SUCCEEDED, finished(row).error
+
+
+def test_styleflow_makes_a_flow_that_says_what_each_attribute_moves(run, context):
+    given = {"attributes": ["smile", "glasses"], "samples": 200, "steps": 20, "layers": "0-2"}
+    job = run(method="styleflow", **given)
+    assert job.status is Status.SUCCEEDED, job.error
+    [listed] = [m for m in Catalog(context.settings.model_repo, context.store).get(TENANT, "tiny").directions
+                if m.set == "mine"]  # fmt: skip
+    assert (listed.type, listed.name, listed.method) == ("flow", "mine", "styleflow")
+    assert set(listed.moves) == set(listed.reached) == {"smile", "glasses"}
+    assert {o.name for o in job.outputs} == {"directions.md", "strip_0000.png", "strip_0001.png"}
+    flow = context.models.get(TENANT, "tiny").flows["mine"]
+    assert flow.layers == (0, 1, 2) and [a.kind for a in flow.attributes] == ["continuous", "binary"]
+
+
+def test_a_training_that_is_canceled_stores_nothing(context, submit):
+    given = {"name": "mine", "method": "styleflow", "attributes": ["smile"], "samples": 200, "steps": 50_000}
+    row = submit("discover", input=given)
+    publish = context.live.publish
+
+    def cancel_in_training(job_id, event):
+        publish(job_id, event)
+        if event.get("progress", {}).get("message") == "training":
+            context.store.cancel(TENANT, row.id)
+
+    context.live.publish = cancel_in_training
+    assert run_job(row.id, discover, context) is Outcome.CANCELED
+    assert context.store.list_directions(TENANT) == []
 
 
 def test_sefa_is_that_of_the_weights(run, context):

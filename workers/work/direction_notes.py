@@ -6,13 +6,14 @@ world that the feature network knows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from generative.discovery.annotation import STEPS, Annotation, Look, annotate, shifted, sigma_of
 from generative.editing.direction import Direction
+from generative.editing.files import Member
 from generative.editing.layers import format_layers
 from generative.generator import StyleGenerator
 from generative.metrics.examiner import Examiner, Inputs, Outputs, look_at_pictures
@@ -35,12 +36,16 @@ MEASURED = 32  # directions of a set, the first ones; each costs some 200 pictur
 SHOWN = 0.05  # movements below are left out of lists
 TRUSTED = 0.5  # least score, R² or accuracy, of a factor's read-out
 
+Noted = TypeVar("Noted", bound=Member)
+
 
 @dataclass(frozen=True)
-class Notes:
-    """A direction with its usable range, and what lists say beside; nothing for those not measured."""
+class Notes(Generic[Noted]):
+    """What was found, a direction with its usable range; and what lists say beside, nothing where nothing was
+    measured.
+    """
 
-    direction: Direction
+    member: Noted
     entry: dict[str, Any]
 
 
@@ -82,21 +87,20 @@ def look(job: RunningJob[Any], model: LoadedModel, codes: dict[str, Tensor]) -> 
 
 def take_notes(
     job: RunningJob[Any], model: LoadedModel, found: Sequence[Direction], begin: float
-) -> list[Notes]:
+) -> list[Notes[Direction]]:
     """Measure the first directions, and put out a strip of each. Progress goes from `begin` to 1."""
-    trial = _Trial(job, model)
+    trial = Trial(job, model)
     notes = []
     for i, direction in enumerate(found[:MEASURED]):
-        put_png(
-            job, f"strip_{i:04d}.png", trial.strip(direction), trial.about(direction), role="strip", index=i
-        )
+        strip, about = trial.strip(direction), trial.about(direction.name)
+        put_png(job, f"strip_{i:04d}.png", strip, about, role="strip", index=i)
         notes.append(trial.notes(direction))
         done, count = i + 1, min(len(found), MEASURED)
         job.reporter.report(begin + (1 - begin) * done / count, done, count, message="measuring")
     return notes + [Notes(direction, {}) for direction in found[MEASURED:]]
 
 
-def put_report(job: RunningJob[Any], model: LoadedModel, notes: Sequence[Notes]) -> None:
+def put_report(job: RunningJob[Any], model: LoadedModel, notes: Sequence[Notes[Direction]]) -> None:
     """`directions.md`: a table of what each direction moves."""
     lines = [f"# {job.request.input.name}: directions of {model.name}", ""]
     if not trusted(model):
@@ -108,19 +112,24 @@ def put_report(job: RunningJob[Any], model: LoadedModel, notes: Sequence[Notes])
     for note in notes:
         entry = note.entry
         moves = ", ".join(f"{name} {value:+.2f}" for name, value in list(entry.get("moves", {}).items())[:5])
-        low, high = note.direction.range
+        low, high = note.member.range
         words = (
             moves or "-",
             entry.get("proposed_name") or "-",
             entry.get("best_layers") or "-",
-            f"{low:g} to {high:g} {note.direction.unit}" if entry else "not measured",
+            f"{low:g} to {high:g} {note.member.unit}" if entry else "not measured",
         )
-        lines.append(f"| {note.direction.name} | {' | '.join(words)} |")
+        lines.append(f"| {note.member.name} | {' | '.join(words)} |")
+    put_text(job, lines)
+
+
+def put_text(job: RunningJob[Any], lines: Sequence[str]) -> None:
+    """The report of the job, in Markdown."""
     text = "\n".join(lines) + "\n"
     job.outbox.put("directions.md", text.encode, role="report", media_type=encode.MEDIA_TYPES["md"])
 
 
-class _Trial:
+class Trial:
     """People that directions are tried on, in every space."""
 
     def __init__(self, job: RunningJob[Any], model: LoadedModel) -> None:
@@ -149,17 +158,25 @@ class _Trial:
     def strip(self, direction: Direction) -> encode.Pixels:
         """One person, from three standard deviations down to three up."""
         steps = (*STEPS[:3], 0.0, *STEPS[3:])
-        codes = self._codes(direction, self._moved(direction, 1, steps, None))
+        return self.painted(direction.space, self._moved(direction, 1, steps, None))
+
+    def painted(self, space: Space, rows: Tensor) -> encode.Pixels:
+        """Pictures of latents (n, ...), side by side."""
         op = painting.Paint("const", psi=psi_of(self._model.generator, self._truncation))
-        tiles = to_pixels(self._job.forward(self._model, op, codes))
+        tiles = to_pixels(self._job.forward(self._model, op, self._codes(space, rows)))
         return encode.strip([sized(tile, self._job.request.output) for tile in tiles])
 
-    def about(self, direction: Direction) -> dict[str, Any]:
+    def seen(self, space: Space, rows: Tensor) -> Look:
+        """What the feature network sees in the pictures of latents (n, ...)."""
+        return look(self._job, self._model, self._codes(space, rows))
+
+    def about(self, name: str) -> dict[str, Any]:
+        """The provenance of a picture of a direction, or of another thing of that name."""
         job, model = self._job, self._model
         words = job.request.input.model_dump(mode="json", exclude={"upload"}, exclude_none=True)
-        return provenance(job.kind, model.name, model.sha256, words, direction=direction.name)
+        return provenance(job.kind, model.name, model.sha256, words, direction=name)
 
-    def notes(self, direction: Direction) -> Notes:
+    def notes(self, direction: Direction) -> Notes[Direction]:
         """Measured, where there is a network that sees the model's pictures."""
         if self._model.examiner is None:
             return Notes(direction, {})
@@ -174,10 +191,9 @@ class _Trial:
         return Notes(measured, entry | {"name": direction.name, "range": list(measured.range)})
 
     def _annotation(self, direction: Direction) -> Annotation:
-        job, model, readouts = self._job, self._model, trusted(self._model)
+        readouts = trusted(self._model)
         if self._samples is None:
-            codes = self._codes(direction, self.rows(direction.space))
-            self._samples = look(job, model, codes)
+            self._samples = self.seen(direction.space, self.rows(direction.space))
         seen = self._samples
         before = Look(seen.features[:PEOPLE], {n: v[:PEOPLE] for n, v in seen.readings.items()})
         after = self._looks(direction, STEPS, None)
@@ -200,7 +216,7 @@ class _Trial:
         self, direction: Direction, steps: Sequence[float], layers: Sequence[int] | None
     ) -> list[Look]:
         moved = self._moved(direction, PEOPLE, steps, layers)
-        seen = look(self._job, self._model, self._codes(direction, moved))
+        seen = self.seen(direction.space, moved)
         cuts = [slice(i * PEOPLE, (i + 1) * PEOPLE) for i in range(len(steps))]
         return [Look(seen.features[cut], {n: v[cut] for n, v in seen.readings.items()}) for cut in cuts]
 
@@ -211,8 +227,8 @@ class _Trial:
         rows, sigma = self.rows(direction.space)[:people], sigma_of(direction, self._model.statistics)
         return torch.cat([shifted(rows, direction, step * sigma, layers) for step in steps])
 
-    def _codes(self, direction: Direction, rows: Tensor) -> dict[str, Tensor]:
-        space = Space.W_PLUS if direction.space is Space.W else direction.space
+    def _codes(self, space: Space, rows: Tensor) -> dict[str, Tensor]:
+        space = Space.W_PLUS if space is Space.W else space
         latents = Latents(space, rows, tuple({} for _ in rows))
         return paintable(self._job, self._model, latents, self._truncation)
 
