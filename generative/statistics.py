@@ -36,8 +36,10 @@ class WStatistics:
 
 
 @torch.no_grad()
-def sample_w(generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED) -> Tensor:
-    """(count, w_dim). A conditional generator gets a random class with each latent.
+def sample_w(
+    generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED, label: int | None = None
+) -> Tensor:
+    """(count, w_dim). A conditional generator gets a random class with each latent, unless one is given.
 
     Of a family that maps to a w for every layer, all of them: (count * L, w_dim).
     """
@@ -45,7 +47,8 @@ def sample_w(generator: StyleGenerator, count: int = SAMPLES, seed: int = SEED) 
     z = torch.from_numpy(rng.randn(count, generator.z_dim).astype(np.float32))
     labels = None
     if generator.c_dim:
-        classes = torch.from_numpy(rng.randint(generator.c_dim, size=count))
+        drawn = rng.randint(generator.c_dim, size=count)
+        classes = torch.from_numpy(drawn if label is None else np.full_like(drawn, label))
         labels = torch.nn.functional.one_hot(classes, generator.c_dim).float()
     device = generator.w_avg.device
     parts = []

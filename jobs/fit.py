@@ -109,6 +109,8 @@ def _check_edit(given: EditInput, card: Card) -> None:
     _check_source(given.source, given, card)
     if given.source.images is not None:
         _check_inversion(given.inversion, card, "input.inversion")
+        if given.inversion.space == "z" and card.classes and given.class_index is None:
+            raise BadRequest(f"give input.class, 0 to {card.classes - 1}, that of input.inversion.class")
         _check_alignment(given.inversion, len(given.source.images), card, "input.inversion")
     at = _source_space(given)
     for i, operation in enumerate(given.operations):
@@ -145,8 +147,10 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         )
     if losses.in_domain and not card.encoder:
         raise UnsupportedByModel(f"{where}.losses.in_domain: the model {card.name!r} has no encoder.")
-    if space == "z" and card.classes:
-        raise UnsupportedByModel(f"{where}.space: z of a model with classes cannot be searched.")
+    if given.class_index is not None:
+        card.class_number(given.class_index, f"{where}.class")
+    elif card.classes and (space == "z" or given.method == "multi_code"):
+        raise BadRequest(f"give {where}.class, 0 to {card.classes - 1}: {space} is searched in one class")
     if isinstance(given.degradation, DownsampleDegradation) and card.resolution % given.degradation.factor:
         raise BadRequest(
             f"{where}.degradation.factor: {card.resolution} pixels cannot be divided by"

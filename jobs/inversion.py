@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jobs.words import Finite, ImageId, Seed, Strict
+from jobs.words import ClassRef, Finite, ImageId, Seed, Strict
 
 Method = Literal[
     "hybrid",
@@ -223,6 +223,8 @@ class Inversion(Strict):
     method: Method | None = None
     """Left out: `hybrid` where the model has an encoder, else `projector`."""
     space: SearchSpace | None = None
+    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
+    """Of a model with classes: in which the search begins; z is searched in one class. Index or name."""
     steps: Annotated[int | None, Field(ge=0, le=5000)] = None
     learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
     """Peak of the schedule."""

@@ -187,7 +187,7 @@ def _painted(
         ws = apply(painting["ws"], model.smile, STRENGTH)
         hook = standing(carried(model.generator, painting, ws))
         smiling = model.generator.synthesize(ws, noises=noises, hook=hook)
-    return Found(search.paint(params, {}), smiling, steps, curves)
+    return Found(search.paint(params), smiling, steps, curves)
 
 
 def _options(variant: Variant) -> SearchOptions:

@@ -28,7 +28,7 @@ from generative.p_space import (
     to_pn,
 )
 from generative.spaces import Space, broadcast
-from generative.statistics import WStatistics, sample_w
+from generative.statistics import WStatistics, sample_w, w_statistics
 
 Painted = dict[str, Tensor]  # what a generator paints from: `ws`, `styles`, or `z`; `features:<layer>`
 Penalty = Literal["spread", "p_norm"]
@@ -62,12 +62,21 @@ class Code:
         return self.space.value[0]
 
 
-def z_code(generator: Generator) -> Code:
-    """Z, of any family. For a family without W the class comes beside it, as `c`."""
-    decode: Callable[[Tensor], Painted] = lambda z: {"z": z}  # noqa: E731
-    if isinstance(generator, StyleGenerator):
-        num_ws, map_z = generator.num_ws, generator.map
-        decode = lambda z: {"ws": broadcast(map_z(z), num_ws)}  # noqa: E731
+def z_code(generator: Generator, label: int | None = None) -> Code:
+    """Z, of any family; for one with classes that of the class `label`."""
+    if generator.c_dim and label is None:
+        raise ValueError("a model with classes is searched in z of one of them")
+    one_hot = torch.eye(generator.c_dim)[label] if label is not None else None
+
+    def class_of(z: Tensor) -> Tensor | None:
+        return None if one_hot is None else one_hot.to(z).expand(len(z), -1)
+
+    def decode(z: Tensor) -> Painted:
+        if isinstance(generator, StyleGenerator):
+            return {"ws": broadcast(generator.map(z, class_of(z)), generator.num_ws)}
+        c = class_of(z)
+        return {"z": z} if c is None else {"z": z, "c": c}
+
     dim = generator.z_dim
     return Code(Space.Z, None, dim**0.5, (dim,), decode, None, lambda z: z.square().mean(dim=1))
 
@@ -98,10 +107,19 @@ def w_code(
     )
 
 
-def p_code(generator: StyleGenerator, axes: PStatistics, space: Literal[Space.P, Space.P_PLUS]) -> Code:
-    """P or P+, whitened: every direction is as wide as its samples are."""
+def p_code(
+    generator: StyleGenerator,
+    axes: PStatistics,
+    space: Literal[Space.P, Space.P_PLUS],
+    w: Tensor | None = None,
+) -> Code:
+    """P or P+, whitened: every direction is as wide as its samples are.
+
+    w: (M, D), samples in whose middle searches begin; None: in that of all.
+    """
     L = 1 if space is Space.P else generator.num_ws
     axes = axes.to(next(generator.parameters()))
+    middle = axes.mean.new_zeros(generator.w_dim) if w is None else to_pn(w.to(axes.mean), axes).mean(dim=0)
 
     def encode(ws: Tensor) -> Tensor:
         pn = to_pn(ws, axes)
@@ -109,7 +127,7 @@ def p_code(generator: StyleGenerator, axes: PStatistics, space: Literal[Space.P,
 
     return Code(
         space,
-        axes.mean.new_zeros(L, generator.w_dim),
+        middle.expand(L, -1),
         generator.w_dim**0.5,
         (L, generator.w_dim),
         lambda pn: {"ws": from_pn(pn, axes).expand(-1, generator.num_ws, -1)},
@@ -209,8 +227,8 @@ class CodeBook:
     def __init__(self, generator: Generator, statistics: WStatistics | None) -> None:
         """statistics: None for a family without W."""
         self._generator, self._statistics = generator, statistics
-        self._made: dict[tuple[Space, str], Code] = {}
-        self._features: dict[tuple[str, bool], Code] = {}
+        self._made: dict[tuple[Space, str, int | None], Code] = {}
+        self._features: dict[tuple[str, bool, int | None], Code] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -225,19 +243,22 @@ class CodeBook:
         with self._lock:
             return p_statistics(self.samples)
 
-    def get(self, space: Space, form: Form = "plain") -> Code:
-        """form: `p_norm` has the regulariser of II2S, `sphere` the codes of PULSE.
+    def get(self, space: Space, form: Form = "plain", label: int | None = None) -> Code:
+        """
+        Args:
+            form: `p_norm` has the regulariser of II2S, `sphere` the codes of PULSE.
+            label: of a model with classes the one to begin in; z is that of a class.
 
         Raises:
-            ValueError: for a space that the family lacks.
+            ValueError: for a space that the family lacks, and z without the class.
         """
         with self._lock:
-            if (space, form) not in self._made:
-                self._made[space, form] = self._make(space, form)
-            return self._made[space, form]
+            if (key := (space, form, label)) not in self._made:
+                self._made[key] = self._make(space, form, label)
+            return self._made[key]
 
-    def features(self, layer: str | None = None, held: bool = False) -> Code:
-        """layer: whose map is sought; left out: one in the middle.
+    def features(self, layer: str | None = None, held: bool = False, label: int | None = None) -> Code:
+        """layer: whose map is sought; left out: one in the middle. label: as for `get`.
 
         Raises:
             ValueError: for a family without W, and a layer that it has not or whose maps are too large.
@@ -245,28 +266,35 @@ class CodeBook:
         generator = self._generator
         if not isinstance(generator, StyleGenerator):
             raise ValueError(f"the family {generator.family} has no space {Space.FEATURES}")
-        assert self._statistics is not None
         with self._lock:
             feature = Feature(generator, layer)
-            if (key := (feature.layer, held)) not in self._features:
-                self._features[key] = feature_code(feature, self._statistics, self.samples, held)
+            if (key := (feature.layer, held, label)) not in self._features:
+                self._features[key] = feature_code(feature, *self._spread(generator, label), held)
             return self._features[key]
 
-    def _make(self, space: Space, form: Form) -> Code:
+    def _spread(self, generator: StyleGenerator, label: int | None) -> tuple[WStatistics, Tensor]:
+        """Moments of W and samples w (M, D): of one class, or of all."""
+        if label is None:
+            assert self._statistics is not None
+            return self._statistics, self.samples
+        w = sample_w(generator, SAMPLES, label=label)
+        return w_statistics(w), w
+
+    def _make(self, space: Space, form: Form, label: int | None) -> Code:
         generator = self._generator
         if space is Space.Z:
-            return z_code(generator)
+            return z_code(generator, label)
         if space is Space.FEATURES:
-            return self.features()
+            return self.features(label=label)
         if space not in generator.spaces or not isinstance(generator, StyleGenerator):
             raise ValueError(f"the family {generator.family} has no space {space}")
-        assert self._statistics is not None
+        statistics, w = self._spread(generator, label)
         if form == "sphere":
-            return sphere_code(generator, self.samples)
+            return sphere_code(generator, w)
         if space is Space.S:
-            return s_code(generator, self._statistics, self.samples)
+            return s_code(generator, statistics, w)
         if space is Space.P or space is Space.P_PLUS:
-            return p_code(generator, self.axes, space)
+            return p_code(generator, self.axes, space, None if label is None else w)
         if form == "p_norm":
-            return w_code(generator, self._statistics, space, "p_norm", self.axes)
-        return w_code(generator, self._statistics, space)
+            return w_code(generator, statistics, space, "p_norm", self.axes)
+        return w_code(generator, statistics, space)

@@ -102,7 +102,7 @@ class Search:
         Args:
             targets: (N, C, H, W) in [-1, 1], of the generator's size; observations under a degradation.
             start: codes (N, *shape) to begin at.
-            constants: what the degradation needs, (N, ...) each, and the class `c` of a conditional Z.
+            constants: what the degradation needs, (N, ...) each.
         """
         size = self.generator.img_resolution
         if targets.ndim != 4 or (self.degradation is None and targets.shape[2:] != (size, size)):
@@ -133,7 +133,7 @@ class Search:
         code = params[self.code.parameter]
         spread = self.code.spread * jitter(t, constants["jitter"])
         moved = {self.code.parameter: code + self._jitter(spread, constants, step)}
-        images = self.paint({**params, **moved}, constants)
+        images = self.paint({**params, **moved})
         seen = images if self.degradation is None else self.degradation(images, constants)
         terms = {
             "pixel": mean_square(seen, constants["target"]),
@@ -166,11 +166,11 @@ class Search:
         maps = {NOISE + name: noise for name, noise in _maps(params).items()}
         return {**self.code.decode(params[self.code.parameter]), **maps}
 
-    def paint(self, params: Tensors, constants: Tensors) -> Tensor:
+    def paint(self, params: Tensors) -> Tensor:
         """(N, C, H, W)."""
         code, noises = self.painting(params), _maps(params)
         if not isinstance(self.generator, StyleGenerator):
-            images: Tensor = self.generator(code["z"], constants.get("c"))
+            images: Tensor = self.generator(code["z"], code.get("c"))
             return images
         if "styles" in code:
             styles = self.generator.split_styles(code["styles"])

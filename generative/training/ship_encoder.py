@@ -110,7 +110,7 @@ def _scores(model: StyleModel, encoder: nn.Module, images: Tensor) -> dict[str, 
     projector = Search(generator, w_code(generator, statistics, Space.W_PLUS), distance)
     course = run(projector, projector.problems(few, SearchOptions(steps=STEPS)))
     with torch.no_grad():
-        projected = projector.paint(course.params, {})
+        projected = projector.paint(course.params)
         encoded = generator.synthesize(encoder(images))
         mean = generator.synthesize(broadcast(statistics.mean[None], generator.num_ws)).expand_as(images)
     return {

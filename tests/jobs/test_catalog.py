@@ -322,6 +322,39 @@ def test_an_inversion_must_compare_something(card, given):
         check(request("invert", images=IMAGES, **given), card)
 
 
+@pytest.mark.parametrize(
+    "how", [{"space": "z"}, {"space": "z", "method": "multi_code"}, {"method": "multi_code"}]
+)
+def test_z_of_a_model_with_classes_needs_one_of_them(card, how):
+    some = card.model_copy(update={"classes": 3, "class_names": ("ant", "bee", "cow")})
+    how = {"method": "projector", "images": IMAGES} | how
+
+    for wanted in (0, 2, "bee"):
+        check(request("invert", **how, **{"class": wanted}), some)
+    with pytest.raises(BadRequest, match=r"give input\.class, 0 to 2"):
+        check(request("invert", **how), some)
+    with pytest.raises(BadRequest, match=r"input\.class is 3"):
+        check(request("invert", **how, **{"class": 3}), some)
+    with pytest.raises(BadRequest, match=r"no class 'bea'\. Did you mean 'bee'"):
+        check(request("invert", **how, **{"class": "bea"}), some)
+    with pytest.raises(UnsupportedByModel, match="has no classes"):
+        check(request("invert", **how, **{"class": 0}), card)
+    check(request("invert", images=IMAGES, method="projector"), some)
+
+
+def test_edits_of_z_name_the_class_twice(card):
+    some = card.model_copy(update={"classes": 3})
+    edit = {
+        "source": {"images": IMAGES},
+        "operations": [{"op": "direction", "name": "in_z"}],
+        "inversion": {"method": "projector", "space": "z", "class": 1},
+    }
+
+    check(request("edit", **edit, **{"class": 1}), some)
+    with pytest.raises(BadRequest, match=r"that of input\.inversion\.class"):
+        check(request("edit", **edit), some)
+
+
 def test_features_are_those_of_a_layer_of_the_model(card):
     layers = [{"name": name} for name in ("b4.conv1", "b4.torgb", "b8.conv0")]
     layered = type(card).model_validate(card.model_dump() | {"layers": layers})

@@ -27,6 +27,7 @@ from workers.models import LENDER
 from workers.runner import run_job
 from workers.work.evaluate import evaluate_model
 from workers.work.generate import generate
+from workers.work.invert import invert
 
 Run = Callable[..., Any]
 SHIPPED = Path(__file__).parents[2] / "model_repo"
@@ -159,3 +160,37 @@ def test_families_with_and_without_w_can_be_evaluated_against_pictures(name, run
     [samples] = run(name, "evaluate", input=given).result["sets"]
     assert samples["fid"] < 1e-3  # they are the same pictures
     assert samples["precision"] == 1
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("method", ["projector", "multi_code"])
+def test_a_picture_of_a_class_is_found_in_its_z(name, method, context, submit, finished, upload, read):
+    network = tiny(name)
+    z, c = sample_z([3], network), torch.eye(3)[[2]]
+    with torch.no_grad():
+        own = upload(to_uint8(network(z, c), network.pixel_gain, network.pixel_offset)[0].numpy())
+    how = {"method": method, "space": "z", "losses": {"pixel": 1.0, "perceptual": 0.0}, "preview_every": 0}
+
+    def ended(kind: str, work: Any, **given: Any) -> Any:
+        row = submit(kind, model=name.replace("_", "-"), input=given)
+        run_job(row.id, work, context)
+        row = finished(row)
+        assert row.status is Status.SUCCEEDED, row.error
+        return row
+
+    def picture(row: Any, file: str) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(read(row, file)))).astype(int)
+
+    def found(label: int | str, steps: int) -> Any:
+        return ended("invert", invert, images=[own], steps=steps, **{"class": label}, **how)
+
+    job = found("cow", 10)
+    assert job.result["images"][0]["psnr_db"] > found(2, 1).result["images"][0]["psnr_db"]
+    if method == "projector":
+        source = {"artifact": {"job": job.id, "name": "latents.safetensors"}}
+        cow, ant = (
+            ended("generate", generate, source=source, psi=1.0, **{"class": label}) for label in ("cow", 0)
+        )
+        painted = picture(job, "reconstruction_0000.png")
+        assert np.abs(picture(cow, "image_0000.png") - painted).max() <= 1
+        assert np.abs(picture(ant, "image_0000.png") - painted).max() > 1

@@ -35,7 +35,7 @@ from workers.models import LoadedModel, Subject
 from workers.work import multi_codes, painting
 from workers.work.following import Follower
 from workers.work.observations import Observation, observe
-from workers.work.sources import Painter, tuned_by, with_w
+from workers.work.sources import Painter, class_number, one_hot, tuned_by, with_w
 
 logger = logging.getLogger(__name__)
 
@@ -174,15 +174,23 @@ class _Task:
             layer = how.multi_code.layer or multi_codes.sixth_layer(model.generator)
             degradation = self.observation.degradation
             program = MultiCode(model.generator, layer, how.multi_code.codes, distance, degradation)
-            problems = program.problems(self.observation.images, options, self.observation.constants)
+            given = self.observation.constants | self._label()
+            problems = program.problems(self.observation.images, options, given)
         except ValueError as error:
             raise UnsupportedByModel(str(error)) from error
         run = self._run(program, problems, options.steps, (0, share), _saved(self.job))
         found = run.course.params
-        painted = to_pixels(self.job.forward(multi_codes.painter(program), multi_codes.compose, found))
+        painted = to_pixels(
+            self.job.forward(multi_codes.painter(program), multi_codes.compose, found | self._label())
+        )
         return self._inverted(painted, {name: t.contiguous() for name, t in found.items()}, {}, run)
 
     # --- their parts -------------------------------------------------------------------------------------
+
+    def _label(self) -> dict[str, Tensor]:
+        """The class of every picture, (N, c_dim), for a multi-code prior; empty without one."""
+        label, N = class_number(self.model.card, self.how.class_index), len(self.observation.images)
+        return {} if label is None else {"label": one_hot(label, N, self.model.generator.c_dim)}
 
     def _search(self) -> Search:
         model, how = self.model, self.how
@@ -326,9 +334,10 @@ def _compare(subject: Any, inputs: Mapping[str, Tensor]) -> Tensor:
 
 def _code(model: LoadedModel, how: Inversion) -> Code:
     try:
+        label = class_number(model.card, how.class_index)
         if how.space == "features":
-            return model.codes.features(how.features.layer, how.features.styles == "held")
-        return model.codes.get(Space(str(how.space)), FORMS.get(str(how.method), "plain"))
+            return model.codes.features(how.features.layer, how.features.styles == "held", label)
+        return model.codes.get(Space(str(how.space)), FORMS.get(str(how.method), "plain"), label)
     except ValueError as error:
         raise UnsupportedByModel(str(error)) from error
 

@@ -30,9 +30,11 @@ def painter(program: MultiCode) -> Painter:
 
 
 def compose(subject: Composing, params: Mapping[str, Tensor]) -> Tensor:
-    """Parameters of the program (N, ...) -> pictures (N, H, W, C) uint8."""
+    """Parameters of the program (N, ...), and perhaps its `label` -> pictures (N, H, W, C) uint8."""
     generator = subject.program.generator
-    return to_uint8(subject.program.compose(params), generator.pixel_gain, generator.pixel_offset)
+    return to_uint8(
+        subject.program.compose(params, params.get("label")), generator.pixel_gain, generator.pixel_offset
+    )
 
 
 def sixth_layer(generator: Generator) -> str:

@@ -161,7 +161,7 @@ def mapping_inputs(model: Painter, latents: Latents, truncation: Truncation) -> 
     if isinstance(model.generator, StyleGenerator):
         inputs["psi"] = _psi_of_layers(len(latents), model.generator, truncation)
     if model.generator.c_dim:
-        inputs["c"] = _one_hot(truncation.class_index, len(latents), model.generator.c_dim)
+        inputs["c"] = one_hot(truncation.class_index, len(latents), model.generator.c_dim)
     elif truncation.class_index is not None:
         raise UnsupportedByModel("this model has no classes")
     return inputs
@@ -174,7 +174,7 @@ def _psi_of_layers(N: int, generator: StyleGenerator, truncation: Truncation) ->
     return psi
 
 
-def _one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
+def one_hot(class_index: int | None, N: int, c_dim: int) -> Tensor:
     if class_index is None:
         raise BadRequest("this model needs a class")
     if class_index >= c_dim:

@@ -50,7 +50,7 @@ def test_a_search_begins_at_what_the_start_paints() -> None:
     place, search = code(), Search(GENERATOR, code(), None, noise=False)
     assert place.encode is not None
     begun = place.encode(ws())
-    torch.testing.assert_close(search.paint({"f": begun}, {}), GENERATOR.synthesize(ws()))
+    torch.testing.assert_close(search.paint({"f": begun}), GENERATOR.synthesize(ws()))
     assert place.penalty(begun).abs().max() < 1e-10
     assert place.penalty(begun + begun.std()).min() > 0
 

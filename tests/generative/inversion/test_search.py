@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generative.batch import Tensors
-from generative.inversion.codes import Code, on_sphere, p_code, s_code, sphere_code, w_code, z_code
+from generative.generator import StyleGenerator
+from generative.inversion.codes import Code, CodeBook, on_sphere, p_code, s_code, sphere_code, w_code, z_code
 from generative.inversion.degradations import Downsample, Mask
 from generative.inversion.search import CYCLE, Search, SearchOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
@@ -20,6 +21,7 @@ from generative.p_space import p_statistics
 from generative.program import Evaluation, Outcome, run
 from generative.spaces import Space, broadcast
 from generative.statistics import WStatistics, sample_w, w_statistics
+from tests import families
 
 VECTORS = Path(__file__).parents[4] / "shared/conformance/methods/projector"
 
@@ -131,7 +133,7 @@ def test_pictures_that_the_generator_painted_are_found_again(space: str) -> None
     targets = pictures(GENERATOR, 3)
     options = replace(PIXELS, learning_rate=0.4, schedule=CYCLE) if space == "pulse" else PIXELS
     course = run(project, project.problems(targets, options))
-    found = project.paint(course.params, {})
+    found = project.paint(course.params)
     error, before = (found - targets).square().mean(), (targets - targets.mean(dim=0)).square().mean()
     assert error < 0.1 * before
     inputs = project.painting(course.params)
@@ -282,7 +284,7 @@ def test_only_what_a_degradation_leaves_is_compared() -> None:
     one = run(project, project.problems(targets * mask, options, constants={"mask": mask}))
     other = run(project, project.problems(garbage * mask, options, constants={"mask": mask}))
     assert torch.equal(one.params["w"], other.params["w"])
-    found = project.paint(one.params, {})
+    found = project.paint(one.params)
     known = (found - targets).square()[..., :8].mean()
     assert known < 0.1 * targets[..., :8].var()
 
@@ -311,3 +313,20 @@ def test_the_in_domain_term_is_how_far_the_encoder_is_from_the_code() -> None:
     assert curve["total"][0] == pytest.approx(curve["pixel"][0] + 2 * curve["in_domain"][0], rel=1e-5)
     with pytest.raises(ValueError, match="no encoder"):
         projector().problems(pictures(GENERATOR, 1), options)
+
+
+def test_a_class_is_searched_from_its_own_middle() -> None:
+    generator = families.tiny("stylegan2")
+    assert isinstance(generator, StyleGenerator)
+    book = CodeBook(generator, w_statistics(sample_w(generator)))
+    z = torch.from_numpy(np.random.RandomState(123).randn(1000, 8).astype(np.float32))
+    with torch.no_grad():
+        middle = generator.map(z, torch.eye(3)[1].expand(1000, -1)).mean(dim=0)
+        for space in (Space.W, Space.W_PLUS, Space.P, Space.S, Space.FEATURES):
+            code = book.get(space, label=1)
+            assert code.centre is not None and code is book.get(space, label=1)
+            assert not torch.allclose(code.centre, book.get(space).centre, atol=1e-3)  # type: ignore[arg-type]
+        centre = book.get(Space.W, label=1).centre
+    torch.testing.assert_close(centre, middle[None], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="z of one of them"):
+        book.get(Space.Z)
