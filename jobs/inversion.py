@@ -163,6 +163,8 @@ class DownsampleDegradation(Strict):
 
     type: Literal["downsample"]
     factor: Annotated[int, Field(ge=2, le=16)]
+    filter: Literal["mean", "bilinear"] = "mean"
+    """Means of blocks, or what lies in their middle, as bilinear sampling has it."""
 
 
 class NoiseDegradation(Strict):
@@ -196,6 +198,8 @@ class MultiCode(Strict):
     codes: Annotated[int, Field(ge=1, le=64)] = 20
     layer: Annotated[str | None, Field(max_length=64)] = None
     """Whose features are mixed, by its name in the model; left out: the sixth."""
+    start: Literal["random", "zero"] = "random"
+    """Of the z that the codes come from."""
 
 
 class FeatureSpace(Strict):

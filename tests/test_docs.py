@@ -59,6 +59,15 @@ def test_every_input_of_a_job_is_documented(title):
     assert fields <= named
 
 
+def test_every_code_of_a_failed_job_is_documented():
+    sources = [path.read_text() for part in ("workers", "jobs/store") for path in (ROOT / part).rglob("*.py")]
+    raised = r'(?:JobFailed\([^\n]*|JobError\(\s*|UnsupportedByModel\([^\n]*)code="(\w+)"|_fail\("(\w+)"'
+    codes = {one or other for source in sources for one, other in re.findall(raised, source)}
+
+    assert {"no_face", "missing_weights", "timeout", "worker_lost"} <= codes
+    assert codes <= set(re.findall(r"^\| `(\w+)`", page("errors.md"), re.MULTILINE))
+
+
 def test_every_input_of_every_method_of_discovery_is_documented():
     fields = {f.alias or n for schema in get_args(AnyDiscovery) for n, f in schema.model_fields.items()}
     named = set(re.findall(r"`([a-z0-9_]+)`", section(page("jobs.md"), "discover")))

@@ -13,7 +13,7 @@ Axis letters: N pictures, C channels, H W pixels, f factor.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +93,12 @@ class Gray:
 
 @dataclass(frozen=True)
 class Downsample:
-    """Super-resolution: means over blocks of f by f pixels, as a sensor with larger pixels sees it."""
+    """Super-resolution. `mean`: over blocks of f by f pixels, as a sensor with larger pixels sees it.
+    `bilinear`: what lies in the middle of the blocks, with aliasing, as genforce/mganprior has it at f = 16.
+    """
 
     factor: int
+    filter: Literal["mean", "bilinear"] = "mean"
     needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -106,13 +109,16 @@ class Downsample:
         """(N, C, H, W) -> (N, C, H/f, W/f)."""
         if images.shape[2] % self.factor or images.shape[3] % self.factor:
             raise ValueError(f"{tuple(images.shape[2:])} pixels cannot be divided by {self.factor}")
-        return F.avg_pool2d(images, self.factor)
+        if self.filter == "mean":
+            return F.avg_pool2d(images, self.factor)
+        size = (images.shape[2] // self.factor, images.shape[3] // self.factor)
+        return F.interpolate(images, size, mode="bilinear", align_corners=False)
 
     def observe(self, images: Tensor, constants: Tensors) -> Tensor:
         return self(images, constants)
 
     def composite(self, restored: Tensor, observed: Tensor, constants: Tensors) -> Tensor:
-        """Back-projection: detail of the restored picture around the observed means, flattened in blocks
+        """Back-projection: detail of the restored picture around what was observed, flattened in blocks
         that would leave the range. Down-sampled again, it is the observation.
         """
         known = self._enlarged(observed)

@@ -11,6 +11,8 @@ layer alone. Settings there, by task, the layers as they are counted there:
     inpainting        4      30  3000   1      0.1
     super-resolution  6      30  2000   1      1           factor 16, bilinear, z begins at 0
 
+Codes that begin at 0 (`spread` 0) are all the same, and take the same steps: they stay one.
+
 For generators with a w the codes are K of those, and the layers behind the mix take a w each of their own.
 
 Axis letters: N samples, K codes, L layers (num_ws), C channels, H W pixels.
@@ -40,6 +42,7 @@ class MultiCodeOptions:
     learning_rate: float = 1.0
     pixel: float = 1.0  # weight of the mean squared error of pixels in [-1, 1]
     perceptual: float = 1.0
+    spread: float = 1.0  # of z at the start: 1 draws it as samples are, 0 is the zero start
     stop: float | None = None  # a picture is done when its perceptual distance is at most this
     seed: int = 0
 
@@ -112,6 +115,7 @@ class MultiCode:
         G, N, K = self.generator, len(problems["observed"]), self.codes
         sources = [philox(seed, 0) for seed in problems["seed"].tolist()]
         z = draw(sources, (K, G.z_dim)).to(self._zeros(0))
+        z = z * problems["spread"].to(z)[:, None, None]
         alpha = torch.full((N, K, self.channels), 1 / K).to(z)
         if not isinstance(G, StyleGenerator):
             return {"codes": z, "alpha": alpha}

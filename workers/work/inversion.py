@@ -378,6 +378,7 @@ def _multi_code_options(how: Inversion) -> MultiCodeOptions:
         learning_rate=how.learning_rate,
         pixel=how.losses.pixel or 0.0,
         perceptual=how.losses.perceptual or 0.0,
+        spread=0.0 if how.multi_code.start == "zero" else 1.0,
         stop=None if how.stop is None else how.stop.perceptual,
         seed=how.seed,
     )

@@ -118,8 +118,8 @@ def _degradation(
             return degradations.Mask(feather), {"mask": known.expand(N, 1, -1, -1)}
         case GrayDegradation():
             return degradations.Gray(), {}
-        case DownsampleDegradation(factor=factor):
-            return degradations.Downsample(factor), {}
+        case DownsampleDegradation(factor=factor, filter=filter):
+            return degradations.Downsample(factor, filter), {}
         case JpegDegradation(quality=quality, subsampled=subsampled):
             return degradations.Jpeg(quality, subsampled), {}
     return None, {}

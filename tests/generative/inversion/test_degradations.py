@@ -32,7 +32,9 @@ def half_known(N: int = 3) -> Tensor:
 
 
 CONSTANTS: Tensors = {"mask": half_known(), "noise": drawn(9)}
-LINEAR: list[Degradation] = [Mask(), Gray(), Downsample(2), Downsample(4), Noise(0.1)]
+LINEAR: list[Degradation] = [
+    Mask(), Gray(), Downsample(2), Downsample(4), Downsample(4, "bilinear"), Noise(0.1)
+]  # fmt: skip
 ALL: list[Degradation] = [*LINEAR, Mask(feather=2), Jpeg(40), Jpeg(40, subsampled=False)]
 
 
@@ -138,6 +140,21 @@ def test_downsampling_takes_the_means_of_blocks() -> None:
     torch.testing.assert_close(y[1, 2, 0, 3], x[1, 2, 0:4, 12:16].mean())
     constant = torch.full((1, 3, SIZE, SIZE), 0.3)
     torch.testing.assert_close(Downsample(8)(constant, {}), torch.full((1, 3, 2, 2), 0.3))
+
+
+@pytest.mark.parametrize("factor, middle", [(16, slice(7, 9)), (4, slice(1, 3)), (2, slice(0, 2))])
+def test_bilinear_sees_the_middle_of_each_block(factor: int, middle: slice) -> None:
+    """By the coordinates of bilinear sampling: block k has its centre at f (k + 1/2) - 1/2."""
+    x, side = drawn(1), SIZE // factor
+    blocks = x.reshape(3, 3, side, factor, side, factor)[:, :, :, middle, :, middle]
+    torch.testing.assert_close(Downsample(factor, "bilinear")(x, {}), blocks.mean(dim=(3, 5)))
+
+
+@pytest.mark.parametrize("filter", ["mean", "bilinear"])
+def test_what_was_restored_is_the_observation_when_it_is_made_small_again(filter: str) -> None:
+    down = Downsample(4, filter)  # type: ignore[arg-type]
+    observed = down(drawn(1), {})
+    torch.testing.assert_close(down(down.composite(drawn(2), observed, {}), {}), observed)
 
 
 def test_detail_is_that_of_the_restored_where_there_is_room_for_it() -> None:

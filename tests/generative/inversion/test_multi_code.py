@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generative.generator import Generator, Hook
+from generative.generator import Generator, Hook, StyleGenerator
 from generative.inversion.degradations import Downsample, Gray, Mask
 from generative.inversion.multi_code import MultiCode, MultiCodeOptions
 from generative.networks import dcgan, pggan, stylegan2
 from generative.program import Outcome, run
+from tests import families
 
 VECTORS = Path(__file__).parents[4] / "shared/conformance/methods/mganprior/compose.npz"
 TOLERANCE = 1e-5
@@ -186,6 +187,22 @@ def test_a_stop_rule_ends_the_search() -> None:
     observed = generator(torch.randn(1, 8, generator=torch.Generator().manual_seed(4)))
     course = run(program, program.problems(observed, MultiCodeOptions(steps=9, stop=100.0)))
     assert course.outcomes == [Outcome.STOPPED] and course.steps == [1]
+
+
+@pytest.mark.parametrize("family, layer", [("pggan", "layer2"), ("stylegan", "layer3")])
+def test_codes_that_begin_at_zero_stay_one(family: str, layer: str) -> None:
+    generator = families.tiny(family)
+    program = MultiCode(generator, layer, 3, None, Downsample(4, "bilinear"))
+    observed = Downsample(4, "bilinear")(torch.rand(2, 3, 16, 16) * 2 - 1, {})
+    problems = program.problems(observed, replace(PIXELS, spread=0.0, steps=3, learning_rate=0.1))
+    begun = program.begin(problems)["codes"]
+    if isinstance(generator, StyleGenerator):
+        torch.testing.assert_close(begun, generator.map(torch.zeros(1, 8)).expand(2, 3, 8))
+    else:
+        assert not begun.any()
+    found = run(program, problems).params["codes"]
+    torch.testing.assert_close(found, found[:, :1].expand(-1, 3, -1))
+    assert not torch.equal(found, begun)
 
 
 def test_what_cannot_be_inverted_is_refused() -> None:
