@@ -9,6 +9,7 @@ from jobs.words import MAX_SEED, ClassRef, Layers, Name, Sha256Hex, Strict, Text
 MAX_DIRECTIONS = 512  # of one set: every card of the model lists them
 MIN_SIDE = 10  # pictures on each side of a boundary
 MAX_MAPPED, MAX_PAINTED, MAX_STYLES = 1_000_000, 100_000, 20_000  # samples of each kind
+MAX_DISSECTED = 2000  # pictures whose part maps are kept
 
 
 def _no_dots(name: str) -> str:
@@ -109,6 +110,26 @@ class StyleflowInput(PicturesInput):
         return self
 
 
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
+
+
+class DissectInput(PicturesInput):
+    """Units of layers, and the parts of pictures that they go with (Bau et al., 2019)."""
+
+    method: Literal["dissect"]
+    features: Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=4)]
+    """Layers whose units are looked at, as the card lists them."""
+    samples: Annotated[int, Field(ge=50, le=MAX_DISSECTED)] = 300
+    ablate: Annotated[int, Field(ge=1, le=64)] = 8
+    """How many of the best units of each part are turned off together, to see what is lost."""
+
+    @model_validator(mode="after")
+    def _once(self) -> "DissectInput":
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features names layers, each once")
+        return self
+
+
 class DirectionsImport(Strict):
     """Made by `POST /v1/models/{name}/directions`, never sent by a caller."""
 
@@ -124,7 +145,7 @@ class DirectionsImport(Strict):
     licence: Text | None = None
 
 
-AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput | StyleflowInput
+AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput | StyleflowInput | DissectInput
 DiscoverInput = Annotated[AnyDiscovery, Field(discriminator="method")]
 """What a caller may post."""
 DirectionsInput = Annotated[AnyDiscovery | DirectionsImport, Field(discriminator="method")]

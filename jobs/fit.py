@@ -8,12 +8,14 @@ import base64
 import binascii
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from jobs.cards import Card
+from jobs.cards import Card, did_you_mean
 from jobs.discovery import (
     AnyDiscovery,
     DirectionsImport,
+    DissectInput,
     GanspaceInput,
     PicturesInput,
     SefaInput,
@@ -204,9 +206,11 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
 
 def _check_discover(given: AnyDiscovery, card: Card) -> None:
     card.refuse_set(given.name)
-    needed = "s" if isinstance(given, StylespaceInput) else "w"
-    if card.num_ws == 0 or needed not in card.spaces:
+    needed = "s" if isinstance(given, StylespaceInput) else "z" if isinstance(given, DissectInput) else "w"
+    if needed not in card.spaces:
         raise UnsupportedByModel(f"input.method: {given.method} needs the space {needed!r}.")
+    if isinstance(given, DissectInput):
+        _check_features(given.features, card)
     if given.class_index is not None:
         card.class_number(given.class_index, "input.class")
     elif card.classes:
@@ -219,6 +223,15 @@ def _check_discover(given: AnyDiscovery, card: Card) -> None:
         raise UnsupportedByModel(
             f"input.method: {given.method} reads pictures, and can only those of {WORLD!r}."
         )
+
+
+def _check_features(wanted: Sequence[str], card: Card) -> None:
+    """Cards of families without styles do not list their layers: there the worker will know."""
+    known = [layer.name for layer in card.layers]
+    for name in wanted:
+        if known and name not in known:
+            hint = did_you_mean(name, known) or f" It has {', '.join(known)}."
+            raise BadRequest(f"input.features: the model {card.name!r} has no layer {name!r}.{hint}")
 
 
 def _source_space(given: EditInput) -> str:

@@ -36,6 +36,7 @@ from generative.store import load_encoder, load_model, load_statistics
 from jobs import tracing
 from jobs.blobs import BlobStore, fetch
 from jobs.errors import NotFound, UnknownModel
+from jobs.fit import WORLD
 from jobs.settings import Settings
 from jobs.store import DirectionSetRow, JobStore, ModelRow
 from workers.metrics import LOAD_SECONDS, MODELS_LOADED
@@ -227,7 +228,7 @@ class Models:
             perceptual=self._perceptual(folder, card),
             codes=CodeBook(generator, statistics),
             encoder=cast(Encoder, load_encoder(folder).to(self._device)) if card.encoder else None,
-            parts=PartsNetwork.load(folder) if (folder / parts_network.RECORD).is_file() else None,
+            parts=self._parts(folder, card),
         )
         with self._guard:
             self._loaded[folder] = sha256, model
@@ -246,6 +247,14 @@ class Models:
                         network = FeatureNetwork.load(source).to(self._device)
                         self._features[source] = PerceptualDistance(network)
                     return self._features[source]
+        return None
+
+    def _parts(self, folder: Path, card: Card) -> PartsNetwork | None:
+        """The model's own network of parts; models of the same world are lent the shipped one."""
+        for source in (folder, self._repo / LENDER):
+            known = source == folder or (card.training or {}).get("world") == WORLD
+            if known and card.channels == 3 and (source / parts_network.RECORD).is_file():
+                return PartsNetwork.load(source)
         return None
 
     def _imported(self, tenant: str, name: str) -> ModelRow:

@@ -1,11 +1,12 @@
 """Plots that jobs hand out, drawn with matplotlib's object interface: no global state, safe in any thread."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from generative.metrics.report import FactorScore
 
@@ -57,6 +58,24 @@ def factor_bars(factors: Sequence[FactorScore], title: str) -> bytes:
     _dress(axes, title, "distance from the reference", "")
     axes.grid(visible=False, axis="y")
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
+    return _png(figure)
+
+
+def part_bars(counts: Mapping[str, Mapping[str, int]], title: str) -> bytes:
+    """A PNG of how many units of each layer go with each part: {layer: {part: units}}, one bar each."""
+    parts = list(next(iter(counts.values())))
+    figure = Figure(figsize=(7.2, 4.2), dpi=120, facecolor=PAPER, layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(counts)
+    for i, (layer, found) in enumerate(counts.items()):
+        places = [p + (i + 0.5) * width - 0.4 for p in range(len(parts))]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.bar(places, [found[part] for part in parts], width * 0.9, color=colour, label=layer)
+    axes.set_xticks(range(len(parts)), parts, rotation=45, ha="right")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(axes, title, "", "units")
+    axes.grid(visible=False, axis="x")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return _png(figure)
 
 

@@ -20,17 +20,39 @@ SHARE = 0.005  # of the places where a unit counts as on
 IOU_REPORTED = 0.05  # units that match a label less are not worth reporting
 
 
-def unit_levels(activations: Tensor, share: float = SHARE) -> Tensor:
-    """(N, U, h, w) -> (U,): the quantile that each unit exceeds in a share of all places.
+class Levels:
+    """The quantile that each unit exceeds in a share of all places, of activations that come in batches.
 
-    Between two values it is interpolated linearly, as numpy does.
+    Only the share above is kept: far less than all, and the quantile is exact. Between two values it is
+    interpolated linearly, as numpy does.
     """
-    values = activations.transpose(0, 1).flatten(1)
-    place = (1 - share) * (values.shape[1] - 1)
-    low = min(int(place), max(values.shape[1] - 2, 0))
-    kept = values.topk(values.shape[1] - low, dim=1).values  # the share above: far less than a sort
-    above = kept[:, -2] if kept.shape[1] > 1 else kept[:, -1]
-    return torch.lerp(kept[:, -1].double(), above.double(), place - low).to(activations.dtype)
+
+    def __init__(self, places: int, share: float = SHARE) -> None:
+        """places: N h w, of all batches together."""
+        self._place = (1 - share) * (places - 1)
+        self._low = min(int(self._place), max(places - 2, 0))
+        self._count = places - self._low
+        self._kept: Tensor | None = None  # (U, at most count), unsorted
+
+    def add(self, activations: Tensor) -> None:
+        """(n, U, h, w)"""
+        values = activations.transpose(0, 1).flatten(1)
+        values = values if self._kept is None else torch.cat([self._kept, values], dim=1)
+        self._kept = values.topk(min(self._count, values.shape[1]), dim=1).values
+
+    def value(self) -> Tensor:
+        """(U,), when all batches have come."""
+        assert self._kept is not None
+        kept = self._kept
+        above = kept[:, -2] if kept.shape[1] > 1 else kept[:, -1]
+        return torch.lerp(kept[:, -1].double(), above.double(), self._place - self._low).to(kept.dtype)
+
+
+def unit_levels(activations: Tensor, share: float = SHARE) -> Tensor:
+    """(N, U, h, w) -> (U,): `Levels` of one batch."""
+    levels = Levels(activations.shape[0] * activations[0, 0].numel(), share)
+    levels.add(activations)
+    return levels.value()
 
 
 def enlarge(activations: Tensor, size: tuple[int, int]) -> Tensor:
@@ -104,6 +126,12 @@ def information_quality(counts: Counts, categories: Tensor) -> Tensor:
     shared = torch.where(joint > 0, joint * (joint / independent).log(), 0.0).sum(dim=0)
     entropy = -torch.where(joint > 0, joint * joint.log(), 0.0).sum(dim=0)
     return torch.where(entropy > 0, shared / entropy, 0.0)
+
+
+def sums_in_labels(enlarged: Tensor, segmentation: Tensor, labels: int) -> Tensor:
+    """(N, U, H, W) activations and (N, H, W) labels -> (L, U) float64: what units sum to where a label is."""
+    inside = F.one_hot(segmentation.long(), labels).flatten(1, 2).to(enlarged)  # (N, HW, L)
+    return torch.einsum("npl,nup->lu", inside, enlarged.flatten(2)).double()
 
 
 def top_pictures(activations: Tensor, count: int) -> tuple[Tensor, Tensor]:

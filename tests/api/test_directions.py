@@ -165,6 +165,9 @@ def test_bad_uploads_are_refused_and_leave_nothing(client: TestClient, store: Jo
         ({"method": "styleflow", "attributes": ["smile"]}, "unsupported_by_model"),
         ({"method": "styleflow", "attributes": ["smile", "smile"]}, "invalid_request"),
         ({"method": "styleflow", "attributes": []}, "invalid_request"),
+        ({"method": "dissect", "features": ["b4.conv1"]}, "unsupported_by_model"),
+        ({"method": "dissect", "features": ["b4.conv1", "b4.conv1"]}, "invalid_request"),
+        ({"method": "dissect", "features": []}, "invalid_request"),
         ({"class": 1}, "unsupported_by_model"),
     ],
 )

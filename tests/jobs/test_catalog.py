@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from jobs.cards import Card
+from jobs.cards import Card, Layer
 from jobs.catalog import Catalog
 from jobs.errors import (
     BadRequest,
@@ -395,6 +395,13 @@ def test_directions_are_found_only_in_the_spaces_that_a_model_has(of_the_world):
     for card, given in ((flat, {"method": "sefa", "name": "a"}), (of_the_world, styles)):
         with pytest.raises(UnsupportedByModel):
             check(request("discover", **given), card)
+
+
+def test_a_layer_to_dissect_is_one_that_the_card_lists(of_the_world):
+    card = of_the_world.model_copy(update={"layers": (Layer(name="b4.conv1"),)})
+    check(request("discover", method="dissect", name="a", features=["b4.conv1"]), card)
+    with pytest.raises(BadRequest, match=r"no layer 'b4\.conv'\. Did you mean 'b4\.conv1'"):
+        check(request("discover", method="dissect", name="a", features=["b4.conv"]), card)
 
 
 def test_latents_that_cannot_be_written_are_not_asked_for(card):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from generative.discovery.dissection import unit_levels
 from generative.discovery.sefa import sefa_directions, style_weights
 from generative.editing.foreign.request import Target
 from generative.generator import sample_z
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
+from generative.networks.parts_network import PartsNetwork, PartsRecord
 from generative.worlds.portraits import FACTORS
 from jobs.blobs import upload_key
 from jobs.catalog import Catalog
@@ -42,6 +44,8 @@ def model_repo(model_repo, tmp_path_factory):
         for f in FACTORS
     )
     torch.manual_seed(0)
+    parts = PartsNetwork(PartsRecord(resolution=SIDE, channels=(4, 8), parts=("background", "hair", "hat")))
+    parts.save(repo / "tiny")
     FeatureNetwork(FeatureRecord(resolution=SIDE, channels=(8, 16), readouts=readouts)).save(repo / "tiny")
     return repo
 
@@ -108,6 +112,35 @@ def test_styleflow_makes_a_flow_that_says_what_each_attribute_moves(run, context
     assert {o.name for o in job.outputs} == {"directions.md", "strip_0000.png", "strip_0001.png"}
     flow = context.models.get(TENANT, "tiny").flows["mine"]
     assert flow.layers == (0, 1, 2) and [a.kind for a in flow.attributes] == ["continuous", "binary"]
+
+
+def test_dissect_makes_a_table_for_each_layer_with_pictures_of_its_best_units(run, context, read):
+    job = run(method="dissect", features=["b8.conv1", "b16.conv0"], samples=60, ablate=2)
+    assert job.status is Status.SUCCEEDED, job.error
+    names = {o.name for o in job.outputs}
+    assert names == {"directions.md", "units.png", "units_0000.png", "units_0001.png"}
+    model = context.models.get(TENANT, "tiny")
+    first, second = model.units["mine_0"], model.units["mine_1"]
+    assert (first.layer, first.size, second.layer, second.size) == ("b8.conv1", 8, "b16.conv0", 16)
+    assert set(first.parts) <= {"hair", "hat"} and set(first.effects) == set(first.parts)
+    assert first.iou.shape == (len(first.parts), len(first)) and float(first.iou.max()) <= 1
+    rows = pixels_of(read(job, "units_0000.png"))
+    assert rows.shape[1] == 6 * SIDE + 5 * 2
+    card = Catalog(context.settings.model_repo, context.store).get(TENANT, "tiny")
+    assert card.units("mine_0").parts == first.parts
+
+
+def test_the_levels_of_a_dissection_are_those_of_all_samples_together(run, context):
+    run(method="dissect", features=["b8.conv1"], samples=60, psi=1)
+    model = context.models.get(TENANT, "tiny")
+    ws = model.generator.map(sample_z(range(60), model.generator))[:, None].expand(-1, 6, -1)
+    activations = model.generator.features_of_ws(ws, ["b8.conv1"])["b8.conv1"]
+    assert torch.allclose(model.units["mine"].levels, unit_levels(activations), rtol=1e-4)
+
+
+def test_a_layer_that_the_model_lacks_is_named_with_those_it_has(run):
+    error = run(method="dissect", features=["b99.conv1"], samples=60).error
+    assert error.code == "unsupported_by_model" and "b4.conv1" in error.detail
 
 
 def test_a_training_that_is_canceled_stores_nothing(context, submit):

@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 from generative.editing.attribute_flow import AttributeFlow
 from generative.editing.direction import Direction
 from generative.editing.files import Member, save_directions
+from generative.editing.unit_table import UnitTable
 from jobs.blobs import directions_prefix
 from jobs.discovery import (
     MAX_DIRECTIONS,
     DirectionsImport,
+    DissectInput,
     GanspaceInput,
     InterfaceganInput,
     SefaInput,
@@ -30,7 +32,7 @@ from jobs.store import DirectionSetRow
 from workers.job import Result
 from workers.models import LoadedModel
 from workers.work.direction_notes import Notes, put_report, take_notes, trusted
-from workers.work.discovery import from_file, ganspace, interfacegan, sefa, styleflow, stylespace
+from workers.work.discovery import dissect, from_file, ganspace, interfacegan, sefa, styleflow, stylespace
 from workers.work.discovery.samples import FOUND, Job
 from workers.work.flow_notes import take_flow_notes
 
@@ -40,6 +42,7 @@ _FIND: dict[type, Callable[[Job, LoadedModel], Sequence[Member]]] = {
     InterfaceganInput: interfacegan.find,
     StylespaceInput: stylespace.find,
     StyleflowInput: styleflow.find,
+    DissectInput: dissect.find,
     DirectionsImport: from_file.find,
 }
 Found = TypeVar("Found", bound=Member)
@@ -76,6 +79,9 @@ def _noted(job: Job, model: LoadedModel, found: Sequence[Member]) -> list[Notes[
         notes = take_notes(job, model, directions, FOUND)
         put_report(job, model, notes)
         return [*notes]
+    tables = [member for member in found if isinstance(member, UnitTable)]
+    if tables:  # measured where they are found
+        return [Notes(table, {"name": table.name, "effects": table.effects}) for table in tables]
     flows = [member for member in found if isinstance(member, AttributeFlow)]
     return [take_flow_notes(job, model, flow, FOUND) for flow in flows]
 

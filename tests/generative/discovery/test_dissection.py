@@ -4,12 +4,14 @@ from torch.nn import functional as F
 
 from generative.discovery.dissection import (
     IOU_REPORTED,
+    Levels,
     causal_effect,
     count,
     edit,
     enlarge,
     information_quality,
     iou,
+    sums_in_labels,
     top_pictures,
     unit_levels,
 )
@@ -69,6 +71,25 @@ def test_edits_agree_with_the_official_code():
     for name, value in ours.items():
         assert rel(value, stored[name]) < 1e-5
     stored.assert_all_read()
+
+
+def test_levels_do_not_depend_on_how_activations_are_cut_into_batches():
+    values = torch.randn(7, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    for share in (0.005, 0.05, 0.5):
+        levels = Levels(7 * 25, share)
+        for batch in values.split((3, 1, 3)):
+            levels.add(batch)
+        assert torch.equal(levels.value(), unit_levels(values, share))
+
+
+def test_sums_in_labels_are_those_of_each_label_alone():
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 4, 4, generator=rng)
+    labels = torch.randint(3, (2, 4, 4), generator=rng)
+    found = sums_in_labels(maps, labels, 3)
+    for label in range(3):
+        inside = (labels == label)[:, None]
+        torch.testing.assert_close(found[label].float(), (maps * inside).sum(dim=(0, 2, 3)))
 
 
 def test_levels_are_numpy_s_quantiles():
