@@ -169,10 +169,10 @@ def _check_alignment(given: Inversion, images: int, card: Card, where: str) -> N
     if given.align == "auto" and card.world != WORLD:
         raise UnsupportedByModel(
             f"{where}.align: there is no network that finds faces for the model {card.name!r};"
-            " take ffhq and give landmarks, or none."
+            " take ffhq, or none."
         )
-    if (given.align == "ffhq") != (given.landmarks is not None):
-        raise BadRequest(f"{where}.landmarks: they go with align ffhq, which needs them.")
+    if given.landmarks is not None and given.align != "ffhq":
+        raise BadRequest(f"{where}.landmarks: they go with align ffhq.")
     if given.landmarks is not None and len(given.landmarks) != images:
         raise BadRequest(f"{where}.landmarks: {len(given.landmarks)} faces for {images} pictures.")
 

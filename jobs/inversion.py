@@ -237,9 +237,11 @@ class Inversion(Strict):
     degradation: Degradation | None = None
     """What has become of the pictures: the search undoes it."""
     align: Literal["none", "auto", "ffhq"] = "none"
-    """none: the middle square. auto: where the model's own network sees a portrait. ffhq: by `landmarks`."""
+    """none: the middle square. auto: where the model's own network sees a portrait. ffhq: as StyleGAN's data
+    set, by `landmarks`, or where the operator's detector sees a face."""
     landmarks: Annotated[tuple[Face, ...], Field(min_length=1, max_length=16)] | None = None
-    """For `ffhq`, of each picture: 68 points (x, y) in pixels, as dlib and others find them."""
+    """For `ffhq`, of each picture: 68 points (x, y) in pixels, as dlib and others find them. Left out: the
+    service looks for them, if it has a detector."""
     features: FeatureSpace = FeatureSpace()
     multi_code: MultiCode = MultiCode()
     tuning: Tuning = Tuning()

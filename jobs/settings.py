@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=32, ge=1, le=1024)
     loss_weights: Path | None = None
     """Folder with the weights of LPIPS and ArcFace, which do not come with the service."""
+    landmark_model: Path | None = None
+    """ONNX file of a YuNet face detector, for the alignment `ffhq` without landmarks."""
     preload: str = ""
     """Names of shipped models, separated by commas: loaded before the first job is taken."""
 

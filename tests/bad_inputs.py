@@ -34,6 +34,7 @@ This page is written by `python -m tests.bad_inputs` from the tests themselves, 
 """
 _JOBS, _CURSORS, _LIST = "api/test_jobs.py", "api/test_cursors.py", "jobs/store/test_list.py"
 ELSEWHERE = {
+    "6.2.42": ("workers/test_faces.py", "test_of_two_faces_the_larger_is_taken"),
     "6.3.2": ("generative/checkpoints/test_programs.py", "test_programs_are_refused_in_every_container"),
     "6.5.43": ("api/test_webhooks.py", "test_43_the_twenty_first_webhook_is_refused"),
     "6.6.10": ("api/test_matrix.py", "test_a_foreign_id_is_as_absent_as_an_unknown_one"),
@@ -56,10 +57,9 @@ ELSEWHERE = {
     "6.7.31": (_JOBS, "test_filters_narrow_the_list"),
     "6.7.36": (_JOBS, "test_head_has_the_headers_of_get_and_no_body"),
 }
-NO_FACES = "Faces are not looked for: no model here is aligned by landmarks."
+NO_FACES = "Faces are looked for when the job runs: it fails, `no_face`."
 NOT_HERE = {
     "6.2.41": NO_FACES,
-    "6.2.42": NO_FACES,
     "6.3.44": "A model is named by its tenant and name; the same file under two names is two models.",
     "6.6.33": "There is no address for results: a job holds its outputs, and a running one has none.",
     "6.6.34": "There is no address for results: a failed job holds its error, and is answered with 200.",

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from jobs.blobs import BlobStore
 from jobs.live import LiveEvents
@@ -13,6 +14,7 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 from workers.company import Company
 from workers.engine import Engine
+from workers.faces import FaceDetector
 from workers.losses import LossNetworks
 from workers.models import Models
 from workers.watchdog import leave
@@ -43,6 +45,10 @@ class Context:
     company: Company = field(default_factory=Company)
     leave: Callable[[str], None] = leave
     """Ends the process at once: after an error that leaves the device unusable."""
+
+    @cached_property
+    def faces(self) -> FaceDetector:
+        return FaceDetector(self.settings.landmark_model)
 
     def close(self) -> None:
         """After the last job: stop the engine and the pool."""

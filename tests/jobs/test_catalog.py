@@ -342,6 +342,18 @@ def test_z_of_a_model_with_classes_needs_one_of_them(card, how):
     check(request("invert", images=IMAGES, method="projector"), some)
 
 
+def test_landmarks_are_for_one_alignment_and_one_for_each_picture(card):
+    face = [[0.0, 0.0]] * 68
+
+    check(request("invert", images=IMAGES, method="projector", align="ffhq"), card)
+    with pytest.raises(BadRequest, match="go with align ffhq"):
+        check(request("invert", images=IMAGES, method="projector", landmarks=[face]), card)
+    with pytest.raises(BadRequest, match="2 faces for 1 pictures"):
+        check(
+            request("invert", images=IMAGES[:1], method="projector", align="ffhq", landmarks=[face] * 2), card
+        )
+
+
 def test_edits_of_z_name_the_class_twice(card):
     some = card.model_copy(update={"classes": 3})
     edit = {

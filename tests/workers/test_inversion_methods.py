@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from generative.cards import About
 from generative.generator import sample_z
 from generative.inversion import weight_delta
-from generative.inversion.alignment import cut, ffhq_frame_of_landmarks
+from generative.inversion.alignment import cut, ffhq_frame, ffhq_frame_of_landmarks
 from generative.networks import lpips
 from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
@@ -26,6 +26,8 @@ from jobs.inversion import METHODS
 from jobs.schemas import Status
 from tests.families import tiny
 from tests.workers.given import TENANT, pixels_of, ramp
+from tests.workers.yunet import save_detector
+from workers.faces import FaceDetector
 from workers.images import to_tensor
 from workers.losses import LossNetworks
 from workers.runner import Outcome, run_job
@@ -385,6 +387,24 @@ def test_a_face_is_cut_out_by_its_landmarks_and_put_back(run, upload, read):
     assert pasted.shape == canvas.shape
     assert np.array_equal(pasted[:28], canvas[:28])  # outside of the square nothing has changed
     assert not np.array_equal(pasted[56:72, 56:72], canvas[56:72, 56:72])
+
+
+def test_without_landmarks_the_face_is_looked_for(run, upload, read, context, monkeypatch, tmp_path):
+    points = np.zeros((193, 10))
+    points[-1] = [24, 28, 40, 28, 32, 34, 28, 45, 36, 45]
+    file = save_detector(tmp_path / "faces.onnx", {0: (48.0, points)})
+    monkeypatch.setitem(vars(context), "faces", FaceDetector(file))
+    canvas = np.kron(ramp(), np.ones((4, 4, 1), np.uint8))
+    job = run(images=[upload(canvas)], align="ffhq", steps=2)
+    square = cut(to_tensor(canvas[None])[0], ffhq_frame(24 + 28j, 40 + 28j, 32 + 45j), SIDE)
+    shown = pixels_of(read(job, "original_0000.png")).astype(int)
+    assert np.abs(shown - to_uint8(square[None])[0].numpy()).max() <= 1
+    assert pixels_of(read(job, "pasted_0000.png")).shape == canvas.shape
+
+
+def test_without_a_detector_the_file_to_give_is_named(run, upload):
+    job = run(images=[upload(ramp())], align="ffhq", fails=True)
+    assert job.error.code == "missing_weights" and "GANSERVE_LANDMARK_MODEL" in job.error.detail
 
 
 def test_without_a_network_for_faces_the_alignment_says_what_to_give(run, upload):

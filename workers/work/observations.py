@@ -63,7 +63,7 @@ class Observation:
 def read_images(job: RunningJob[Any], model: LoadedModel, ids: Sequence[str], how: Inversion) -> Uploads:
     """Uploaded pictures, and their squares in the size that the inversion compares.
 
-    Raises UnknownImage, UnsupportedByModel, and JobFailed `no_face`.
+    Raises UnknownImage, UnsupportedByModel, and JobFailed `no_face` or `missing_weights`.
     """
     side = model.generator.img_resolution
     if isinstance(how.degradation, DownsampleDegradation):
@@ -71,23 +71,26 @@ def read_images(job: RunningJob[Any], model: LoadedModel, ids: Sequence[str], ho
     whole = tuple(decode(_read_image(job, id)) for id in ids)
     if how.align == "none":
         return Uploads(np.stack([fit_square(pixels, side) for pixels in whole]), whole, ())
+    frames = tuple(_frame(job, model, how, pixels, i) for i, pixels in enumerate(whole))
     images = [to_tensor(pixels[None])[0] for pixels in whole]
-    frames = tuple(_frame(model, how, image, i) for i, image in enumerate(images))
     cuts = torch.stack([cut(image, frame, side) for image, frame in zip(images, frames, strict=True)])
     return Uploads(_pixels(cuts), whole, frames)
 
 
-def _frame(model: LoadedModel, how: Inversion, image: Tensor, i: int) -> Frame:
-    """Where the face of picture i lies in it."""
+def _frame(job: RunningJob[Any], model: LoadedModel, how: Inversion, pixels: Pixels, i: int) -> Frame:
+    """Where the face of picture i, (H, W, 3), lies in it."""
     try:
         if how.landmarks is not None:
             return ffhq_frame_of_landmarks(np.array(how.landmarks[i]))
+        if how.align == "ffhq":
+            return job.context.faces.frame(pixels)
         if model.parts is None:
             raise UnsupportedByModel(
                 "there is no network that finds faces for this model; take the alignment ffhq, with landmarks"
+                " or the operator's detector"
             )
         with torch.no_grad():
-            return find_portrait(image, model.parts)
+            return find_portrait(to_tensor(pixels[None])[0], model.parts)
     except ValueError as error:
         raise JobFailed(f"picture {i}: {error}", code="no_face") from error
 
