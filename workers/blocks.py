@@ -2,17 +2,17 @@
 
 The bytes of a picture must not depend on the pictures that are computed beside it. They would: matrix
 products and convolutions choose their order of summation by the shape of the whole batch, and on the CPU 32
-of 32 pictures of every model tried differed by about 1e-5 between batch sizes 1, 2, 4, ... (torch 2.13,
-oneDNN and MKL). What does not change the order is the content of the other rows. So every block of a model
-has the same number of rows, padded when fewer are wanted, and that number depends on nothing but the model
-and the device.
+of 32 pictures of every model tried differed by about 1e-5 between a batch of 1 and one of 16 (torch 2.13,
+oneDNN and MKL). What does not change the order is the content of the other rows. So a block has one of few
+sizes, padded when fewer rows are wanted, which depend on nothing but the model and the device, and which were
+seen to give the same bits: the first block of each kind is preceded by a test, in which random rows, in every
+place of every size, must equal each other. Of the sizes 1, 2, 4, 8, 16 those from 4 on do in the shipped
+models, so that a single picture need not pay for 16.
 
-That leaves the place in the block. Its row mattered in half of the networks with odd channel counts (rows
-that do not begin at multiples of 64 bytes), in none with channel counts that are multiples of 16. So the
-first block of each kind is preceded by a test: random rows, in every place, must give equal bits. Where
-they do not, the block is halved, down to one row. Throughput of a 64 pixel generator on two cores, pictures
-a second by rows in a block: 1: 266, 2: 377,
-4: 547, 8: 673, 16: 761, 32: 640.
+The place in the block mattered in half of the networks with odd channel counts (rows that do not begin at
+multiples of 64 bytes), in none with channel counts that are multiples of 16. Where it does, the largest
+block is halved, down to one row. Throughput of a 64 pixel generator on two cores, pictures a second by rows
+in a block: 1: 266, 2: 377, 4: 547, 8: 673, 16: 761, 32: 640.
 """
 
 import time
@@ -140,42 +140,57 @@ class ForwardQueue:
 
 
 class BlockRunner:
-    """Runs ops in blocks of fixed size."""
+    """Runs ops in blocks of few sizes."""
 
     def __init__(self, device: torch.device, max_batch: int) -> None:
         self._device, self._max_batch = device, max_batch
-        # By network, which may be forgotten elsewhere, then by op and signature.
-        self._sizes: WeakKeyDictionary[Network, dict[tuple[Op, Signature], int]] = WeakKeyDictionary()
+        # By network, which may be forgotten elsewhere, then by op and signature; the largest comes first.
+        self._sizes: WeakKeyDictionary[Network, dict[tuple[Op, Signature], tuple[int, ...]]] = (
+            WeakKeyDictionary()
+        )
 
     def rows(self, kind: Kind) -> int:
         """How many rows are worth taking together."""
         known = self._sizes.get(kind.network, {}).get((kind.op, kind.signature))
-        return known or largest_block(kind.network.img_resolution, self._device, self._max_batch)
+        return (
+            known[0] if known else largest_block(kind.network.img_resolution, self._device, self._max_batch)
+        )
 
-    def size(self, kind: Kind) -> int:
-        """Rows of a block. The first call works it out by running the op."""
-        sizes = self._sizes.setdefault(kind.network, {})
-        if (kind.op, kind.signature) not in sizes:
-            size = self.rows(kind)
-            while size > 1 and not self._any_place_will_do(kind, size):
-                size //= 2
-            sizes[kind.op, kind.signature] = size
-        return sizes[kind.op, kind.signature]
+    def sizes(self, kind: Kind) -> tuple[int, ...]:
+        """Rows of blocks, the largest first. The first call works them out by running the op."""
+        known = self._sizes.setdefault(kind.network, {})
+        if (kind.op, kind.signature) not in known:
+            largest = self.rows(kind)
+            while largest > 1 and not self._any_place_will_do(kind, largest):
+                largest //= 2
+            smaller = _halves(largest)
+            known[kind.op, kind.signature] = (
+                largest,
+                *(s for s in smaller if self._equals(kind, largest, s)),
+            )
+        return known[kind.op, kind.signature]
 
     def halve(self, kind: Kind) -> bool:
-        """Smaller blocks from now on, for want of memory: other bytes too. False if a block is one row."""
-        size = self.size(kind)
-        self._sizes[kind.network][kind.op, kind.signature] = max(1, size // 2)
-        return size > 1
+        """Smaller blocks from now on, for want of memory: other bytes too, where only one size gives these.
+        False if a block is one row.
+        """
+        largest, *smaller = self.sizes(kind)
+        self._sizes[kind.network][kind.op, kind.signature] = tuple(smaller) or (max(1, largest // 2),)
+        return largest > 1
+
+    def blocks(self, kind: Kind, rows: int) -> list[int]:
+        """The sizes of the blocks for so many rows."""
+        sizes = self.sizes(kind)
+        whole, rest = divmod(rows, sizes[0])
+        return [sizes[0]] * whole + [min(size for size in sizes if size >= rest)] * bool(rest)
 
     def run(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
         """inputs: (n, ...) on the CPU, any n -> (n, ...) on the CPU. An op's bare tensor is named BARE."""
-        rows = len(next(iter(inputs.values())))
-        blocks = [self._block(kind, inputs, at) for at in range(0, rows, self.size(kind))]
-        return {name: torch.cat([b[name] for b in blocks])[:rows] for name in blocks[0]}
-
-    def _block(self, kind: Kind, inputs: Tensors, at: int) -> dict[str, Tensor]:
-        return self._apply(kind, {name: padded(t[at:], self.size(kind)) for name, t in inputs.items()})
+        rows, at, done = len(next(iter(inputs.values()))), 0, []
+        for size in self.blocks(kind, rows):
+            done.append(self._apply(kind, {name: padded(t[at:], size) for name, t in inputs.items()}))
+            at += size
+        return {name: torch.cat([block[name] for block in done])[:rows] for name in done[0]}
 
     def _apply(self, kind: Kind, block: Tensors) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -187,20 +202,41 @@ class BlockRunner:
 
     def _any_place_will_do(self, kind: Kind, size: int) -> bool:
         """Whether a block fits into memory, and a row's result has the same bits in every place of it."""
-        rng = torch.Generator().manual_seed(0)
-        shapes = ((name, (size, *shape), dtype) for name, shape, dtype in kind.signature)
-        block = {name: torch.randn(shape, generator=rng).to(dtype) for name, shape, dtype in shapes}
+        block = _random_block(kind, size)
         try:
             still = self._apply(kind, block)
-            return all(self._same_bits(kind, block, still, shift) for shift in range(1, size))
+            return all(self._same_bits(kind, block, still, shift, size) for shift in range(1, size))
         except Exception as error:
             if is_out_of_memory(error):
                 return False
             raise
 
-    def _same_bits(self, kind: Kind, block: Tensors, still: Tensors, shift: int) -> bool:
-        moved = self._apply(kind, {name: t.roll(shift, 0) for name, t in block.items()})
-        return all(torch.equal(moved[name].roll(-shift, 0), t) for name, t in still.items())
+    def _equals(self, kind: Kind, largest: int, size: int) -> bool:
+        """Whether blocks of this size give the same bits as the largest, in every place."""
+        block = _random_block(kind, largest)
+        still = self._apply(kind, block)
+        return all(self._same_bits(kind, block, still, shift, size) for shift in range(size))
+
+    def _same_bits(self, kind: Kind, block: Tensors, still: Tensors, shift: int, size: int) -> bool:
+        """Whether the rows, moved by `shift` and then cut into blocks of a size, come out as when still."""
+        moved = {name: t.roll(shift, 0) for name, t in block.items()}
+        expected = {name: t.roll(shift, 0) for name, t in still.items()}
+        for at in range(0, len(next(iter(block.values()))), size):
+            found = self._apply(kind, {name: padded(t[at:], size) for name, t in moved.items()})
+            if not all(torch.equal(t, expected[name][at : at + size]) for name, t in found.items()):
+                return False
+        return True
+
+
+def _halves(largest: int) -> list[int]:
+    """largest / 2, / 4, ... 1."""
+    return [largest >> k for k in range(1, largest.bit_length())]
+
+
+def _random_block(kind: Kind, size: int) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    shapes = ((name, (size, *shape), dtype) for name, shape, dtype in kind.signature)
+    return {name: torch.randn(shape, generator=rng).to(dtype) for name, shape, dtype in shapes}
 
 
 def largest_block(resolution: int, device: torch.device, max_batch: int) -> int:

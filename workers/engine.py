@@ -265,8 +265,8 @@ class Engine:
         except Exception as error:
             self._fail([request for request, _, _ in pieces], error)
             return
-        size = self._blocks.size(kind)
-        self._observe(Tick("forward", rows, -(-rows // size) * size, seconds, waits_s))
+        computed = sum(self._blocks.blocks(kind, rows))
+        self._observe(Tick("forward", rows, computed, seconds, waits_s))
 
     def _within_memory(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
         """Run; out of memory, once more in blocks of half the size."""

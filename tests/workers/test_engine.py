@@ -226,7 +226,23 @@ def test_an_op_that_is_not_the_same_in_every_place_of_a_block_runs_in_smaller_on
     assert torch.equal(answer.result(LONG), torch.full((12,), 3.0))
     engine.forward(SimpleNamespace(generator=Toy()), place_matters, {"x": torch.ones(1, 3)}).result(LONG)
     assert engine.drain(LONG)
-    assert [t.size for t in ticks] == [12, 2]  # six blocks of two rows, then one
+    assert [t.size for t in ticks] == [12, 1]  # six blocks of two rows, then one of one
+
+
+def few_rows_differ(generator: Toy, inputs: Tensors) -> Tensor:
+    """A network that sums up in another order where there are fewer than four rows."""
+    return inputs["x"].sum(dim=1) + (len(inputs["x"]) < 4) * 1e-6
+
+
+def test_a_few_rows_take_the_smallest_block_that_has_the_bits_of_the_largest(
+    engine: Engine, ticks: list[Tick]
+) -> None:
+    model = SimpleNamespace(generator=Toy())
+    for rows in (1, 5, 9, 21):
+        answer = engine.forward(model, few_rows_differ, {"x": torch.ones(rows, 3)})
+        assert torch.equal(answer.result(LONG), torch.full((rows,), 3.0))
+    assert engine.drain(LONG)
+    assert [(t.rows, t.size) for t in ticks] == [(1, 4), (5, 8), (9, 16), (16, 16), (5, 8)]
 
 
 @dataclass
