@@ -147,7 +147,7 @@ def bare_rate() -> float:
     Its threads wait as those of the service do: spinning ones would slow it on a machine that others use.
     """
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-m", "bench.http", "--bare"]
+    command = [sys.executable, "-m", "bench.service", "--bare"]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
