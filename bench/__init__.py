@@ -1,1 +1,1 @@
-"""Benchmarks, each against a limit or a peer. `make bench` runs them all; `python -m bench.service` runs one."""
+"""Benchmarks, each against a limit or a peer. `make bench` runs them all; `python -m bench.service` one."""
