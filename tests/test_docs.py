@@ -12,6 +12,8 @@ import jobs.webhooks.metrics
 import workers.metrics  # noqa: F401
 from api.metrics import Metrics
 from generative.checkpoints.importing import FORMATS
+from generative.export.graphs import Options
+from generative.export.graphs import graphs as exported_graphs
 from generative.families import ENCODERS, GENERATORS, NETWORKS
 from jobs import schemas
 from jobs.discovery import AnyDiscovery
@@ -166,3 +168,12 @@ def test_what_each_network_can_do_is_documented():
         assert bool(classes.strip()) <= hasattr(network.config, "c_dim"), name
         assert bool(lods.strip()) == (network.max_lod > 0), name
         assert set(re.findall(r"`(\w+)`", encoder)) <= set(ENCODERS), name
+
+
+def test_what_is_exported_of_each_network_is_documented():
+    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \|", section(page("runtimes.md"), "Families"), re.MULTILINE)
+    said = {name: re.findall(r"`(\w+)`", graphs) for name, graphs in rows}
+
+    assert set(said) == set(GENERATORS)
+    for name, listed in said.items():
+        assert listed == [graph.name for graph in exported_graphs(tiny(name), Options())], name

@@ -1,4 +1,4 @@
-"""`ganserve up | demo | train | world`: what runs on this machine, in child processes."""
+"""`ganserve up | demo | train | export | world`: what runs on this machine, in child processes."""
 
 import os
 import subprocess
@@ -49,6 +49,14 @@ def demo(
 def train(context: typer.Context) -> None:
     """Train a generator; the arguments are those of `python -m generative.training`."""
     run_module("generative.training", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def export(context: typer.Context) -> None:
+    """Write a model for ONNX Runtime, Triton or TensorRT; the arguments are those of
+    `python -m generative.export`.
+    """
+    run_module("generative.export", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

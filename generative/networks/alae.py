@@ -28,6 +28,7 @@ from generative.networks.progressive import (
     last_block,
     pixel_norm,
 )
+from generative.networks.stylegan import instance_norm
 
 FUSED_FROM = 128  # pixels: layers that lead up to so many store the kernel of a transposed convolution
 NOISE_FREE = 0.8 / math.sqrt(2 * math.pi)
@@ -154,7 +155,7 @@ class DecodeBlock(nn.Module):
     @staticmethod
     def _finish(x: Tensor, style: Tensor) -> Tensor:
         scale, shift = style[:, :, None, None].chunk(2, dim=1)
-        return F.instance_norm(F.leaky_relu(x, 0.2), eps=1e-8) * (scale + 1) + shift
+        return instance_norm(F.leaky_relu(x, 0.2)) * (scale + 1) + shift
 
 
 class ToRGB(nn.Module):
@@ -196,7 +197,7 @@ class Decoder(nn.Module):
         self, styles: Mapping[str, Tensor], noises: Mapping[str, Tensor | None], lod: float, hook: Hook
     ) -> Tensor:
         """styles: (N, 2C) and noises: (N or 1, 1, H, W), by layer name -> (N, img_channels, R, R)."""
-        x = before = self.const.expand(len(styles["layer0"]), -1, -1, -1)
+        x = before = self.const.expand(styles["layer0"].shape[0], -1, -1, -1)
         blocks = len(self.decode_block)
         for i in range(last_block(lod, blocks) + 1):
             before, one, two = x, f"layer{2 * i}", f"layer{2 * i + 1}"
@@ -270,5 +271,5 @@ class Generator(StyleGenerator):
         sizes, zero = self.noise_sizes, self.decoder.const.new_zeros(())
         like = {name: zero.expand(side, side) for name, side in sizes.items()}
         kind: Noise = "random" if noise == "random" else "none"
-        drawn = self.draw_noises(kind, noises, like, len(styles["layer0"]), rng)
+        drawn = self.draw_noises(kind, noises, like, styles["layer0"].shape[0], rng)
         return self.decoder(styles, drawn, lod or 0.0, hook or pass_on)

@@ -8,7 +8,6 @@ truncation.
 Axis letters: N batch, C channels, D length of a condition, H W pixels.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +119,10 @@ class Generator(generator.Generator):
     ) -> Tensor:
         see = hook or pass_on
         z, c = truncate_z(self, z, c, psi, lod)
-        rows = choose_rows(decimals(psi), self.config.n_stats, z.device)
+        return self.paint(z, c, choose_rows(decimals(psi), self.config.n_stats, z.device), see)
+
+    def paint(self, z: Tensor, c: Tensor, rows: Rows, see: Hook = pass_on) -> Tensor:
+        """z: (N, z_dim), truncated, c: (N, c_dim), rows: the statistics -> (N, img_channels, R, R)."""
         y = torch.cat([z, self.embeddings(c)], dim=1)  # (N, D)
         x = self.linear(y).unflatten(1, (SIDE, SIDE, -1)).permute(0, 3, 1, 2).contiguous()
         x = see("linear", x)
@@ -148,7 +150,13 @@ def choose_rows(psi: list[float], n_stats: int, device: torch.device) -> Rows:
     """
     if not all(0 <= number <= 1 for number in psi):
         raise ValueError(f"the truncation of this network is from 0 to 1, got {psi[:10]}")
-    parts = [math.modf(number / (1 / (n_stats - 1))) for number in psi]
-    first = torch.tensor([int(row) for _, row in parts], device=device)
-    share = torch.tensor([part or 1.0 for part, _ in parts], dtype=torch.float64, device=device)
+    return rows_of(torch.tensor(psi, dtype=torch.float64, device=device), n_stats)
+
+
+def rows_of(psi: Tensor, n_stats: int) -> Rows:
+    """As `choose_rows`, of float64 numbers (N,) that are known to be from 0 to 1."""
+    place = psi / (1 / (n_stats - 1))
+    part = place - place.floor()
+    first = place.floor().long()
+    share = torch.where(part == 0, torch.ones_like(part), part)
     return Rows(first, (first + 1).clamp(max=n_stats - 1), share)

@@ -144,7 +144,7 @@ class Generator(ZOnlyGenerator):
 
     def paint(self, z: Tensor, lod: float | None, hook: Hook) -> Tensor:
         noise, *zs = (z[:, part] for part in self.z_slices.values())
-        x = hook("fc", self.fc(noise).reshape(len(z), -1, 4, 4))
+        x = hook("fc", self.fc(noise).reshape(z.shape[0], -1, 4, 4))
         for i, level_z in enumerate(zs):
             block = self.blocks[i]
             assert isinstance(block, Level)

@@ -73,7 +73,7 @@ class Generator(ZOnlyGenerator):
         )
 
     def paint(self, z: Tensor, lod: float | None, hook: Hook) -> Tensor:
-        N, last, x = len(z), len(self.layers) - 1, z
+        N, last, x = z.shape[0], len(self.layers) - 1, z
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             R = self.img_resolution if i == last else 1
             x = hook(f"layers.{i}", norm(layer(x)).reshape(N, -1, R, R))  # (N, C, 1, 1) before the last

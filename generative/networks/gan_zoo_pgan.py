@@ -97,7 +97,7 @@ class Generator(ZOnlyGenerator):
 
     def _smallest(self, z: Tensor, hook: Hook) -> Tensor:
         """z: (N, z_dim) -> (N, C, 4, 4)."""
-        x = self.formatLayer(_normalise(z)).reshape(len(z), -1, 4, 4)
+        x = self.formatLayer(_normalise(z)).reshape(z.shape[0], -1, 4, 4)
         x = self._activate(hook("formatLayer", x))
         return self._activate(hook("groupScale0.0", self.groupScale0[0](x)))
 

@@ -176,7 +176,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         """x: (N, I, H, W), style: (N, 2 * O), noise: (N or 1, 1, H', W') -> (N, O, H', W')."""
-        x = self._convolve(x) if self.inputs else self.const.expand(len(style), -1, -1, -1)
+        x = self._convolve(x) if self.inputs else self.const.expand(style.shape[0], -1, -1, -1)
         if noise is not None:
             x = self.apply_noise(x, noise)
         x = F.leaky_relu(x + self.bias[:, None, None], 0.2)
@@ -310,5 +310,5 @@ class Generator(StyleGenerator):
         lod: float | None = None,
         hook: Hook | None = None,
     ) -> Tensor:
-        drawn = self.draw_noises(noise, noises, self._stored_noise(), len(styles["layer0"]), rng)
+        drawn = self.draw_noises(noise, noises, self._stored_noise(), styles["layer0"].shape[0], rng)
         return self.synthesis(styles, drawn, lod, hook or pass_on)

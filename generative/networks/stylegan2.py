@@ -304,9 +304,10 @@ class Generator(StyleGenerator):
 
     @property
     def noise_sizes(self) -> dict[str, int]:
-        return {name: len(noise) for name, noise in self._stored_noise().items()}
+        return {name: len(noise) for name, noise in self.stored_noise().items()}
 
-    def _stored_noise(self) -> dict[str, Tensor]:
+    def stored_noise(self) -> dict[str, Tensor]:
+        """The (H, W) maps of the noise "const", by layer."""
         layers = {name: self.synthesis.layer(name) for name in self.layers}
         return {n: m.noise_const for n, m in layers.items() if isinstance(m, SynthesisLayer) and m.use_noise}
 
@@ -332,12 +333,12 @@ class Generator(StyleGenerator):
         hook: Hook | None = None,
     ) -> Tensor:
         N = len(styles["b4.conv1"])
-        drawn = self.draw_noises(noise, noises, self._stored_noise(), N, rng)
+        drawn = self.draw_noises(noise, noises, self.stored_noise(), N, rng)
         return self.synthesis(styles, drawn, hook or pass_on)
 
     def synthesize_half(self, ws: Tensor, noise: Noise = "const") -> Tensor:
         """As `synthesize`, with the `num_fp16_res` finest resolutions in float16, as the official code runs
         them on GPUs.
         """
-        drawn = self.draw_noises(noise, None, self._stored_noise(), len(ws), None)
+        drawn = self.draw_noises(noise, None, self.stored_noise(), len(ws), None)
         return self.synthesis(self.styles(ws), drawn, pass_on, half=True)

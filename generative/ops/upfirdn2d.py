@@ -47,7 +47,7 @@ def upfirdn2d(
 
 def _resample(x: Tensor, kernel: Tensor, up: Pair, down: Pair, padding: Padding) -> Tensor:
     """As `upfirdn2d`, with factors for (y, x). No product with an inserted zero is ever computed."""
-    C = x.shape[1]
+    C = int(x.shape[1])  # a number for exporters too, which know kernels of fixed shape only
     weight = kernel.to(x.dtype).expand(C, 1, *kernel.shape)
     if up == (1, 1):
         x = F.pad(x, padding) if any(padding) else x
@@ -68,7 +68,7 @@ def upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
 
     The transposed convolution never sees the inserted zeros: 4 products a pixel where the definition has 16.
     """
-    C, k = x.shape[1], kernel.shape[0]
+    C, k = int(x.shape[1]), kernel.shape[0]
     weight = (4 * kernel).to(x.dtype).expand(C, 1, *kernel.shape)
     return F.conv_transpose2d(x, weight, stride=2, padding=(k - 2) // 2, groups=C)
 
