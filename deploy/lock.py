@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
 LOCKS = {
     "api": ("api", "postgres", "otel"),
-    "worker-cpu": ("worker", "postgres", "otel"),
+    "worker-cpu": ("worker", "postgres", "otel", "runtimes"),
     "worker-gpu": ("worker", "postgres", "otel", "gpu"),
 }
 """Image -> extras of pyproject.toml."""
