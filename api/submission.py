@@ -12,11 +12,14 @@ from api.metrics import Metrics
 from api.problems import invalid
 from jobs import tracing
 from jobs.catalog import Catalog
+from jobs.editing import EditInput, StructureOperation, SwapLayersOperation, image_of
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
 from jobs.evaluation import EvaluateInput, Pictures
+from jobs.fit_edits import check_lineage
 from jobs.inversion import MaskDegradation
-from jobs.schemas import ArtifactRef, InvertRequest, JobRequest, Source, submit_adapter
+from jobs.schemas import InvertRequest, JobRequest, submit_adapter
 from jobs.settings import Settings
+from jobs.sources import ArtifactRef, Source
 from jobs.store import JobRow, JobStore
 from jobs.webhooks.target import Rules
 from jobs.words import MIN_PICTURES
@@ -68,8 +71,24 @@ class Desk:
             self._check_image(tenant, degradation.image)
         if isinstance(source, Source) and source.artifact is not None:
             self._check_artifact(tenant, source.artifact)
+        if isinstance(request.input, EditInput):
+            self._check_operations(tenant, request.model, request.input)
         if isinstance(request.input, EvaluateInput) and isinstance(request.input.reference, Pictures):
             self._check_pictures(tenant, request.input.reference)
+
+    def _check_operations(self, tenant: str, model: str, wanted: EditInput) -> None:
+        """What the operations of an edit refer to: pictures, latents, other models."""
+        for operation in wanted.operations:
+            for mask in operation.masks:
+                if (image := image_of(mask)) is not None:
+                    self._check_image(tenant, image)
+            for source in operation.sources:
+                if source.artifact is not None:
+                    self._check_artifact(tenant, source.artifact)
+        for i, operation in enumerate(wanted.operations):
+            if isinstance(operation, SwapLayersOperation | StructureOperation):
+                cards = self.catalog.get(tenant, model), self.catalog.get(tenant, operation.model)
+                check_lineage(*cards, f"input.operations[{i}].model")
 
     def _check_pictures(self, tenant: str, wanted: Pictures) -> None:
         for image in wanted.images or ():

@@ -17,6 +17,8 @@ Keys of the JSON, all of them plain, so that it can be read where there is no to
 | `spaces` | of `z`, `w`, `w+`, `s` |
 | `style_size` | length of S: the channels of all `layers`; 0 without S |
 | `layers` | `[{"name": "b4.conv1", "channels": 160, "ws": 0}, ...]`, coarse to fine, the order of S |
+| `features` | `[{"name": "b4.conv1", "channels": 160, "height": 4, "width": 4}, ...]`: every output that edits can
+reach, in the order of computing |
 | `sha256`, `size_bytes` | of `weights.safetensors` |
 | `precision` | `float16` or `float32`, of the stored weights; computing is float32 |
 | `licence`, `source`, `description` | text for people; an unknown licence says `unknown` |
@@ -64,6 +66,15 @@ class Layer(_Record):
     ws: int
 
 
+class Feature(_Record):
+    """The output of a layer: so many units, of so many places."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+
 class Card(About):
     """Everything in `card.json`; see the module's table."""
 
@@ -81,6 +92,7 @@ class Card(About):
     spaces: tuple[str, ...]
     style_size: int = 0
     layers: tuple[Layer, ...] = ()
+    features: tuple[Feature, ...] = ()
     sha256: str
     size_bytes: int
     precision: Literal["float16", "float32"]

@@ -247,3 +247,18 @@ def up_to(layer: str, run: Callable[[Hook], object]) -> Tensor:
     except _Reached as reached:
         return reached.value
     raise ValueError(f"no such layer: {layer}")
+
+
+@torch.no_grad()
+def feature_shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
+    """Of every output that a hook sees, by name in the order of computing, (C, H, W). Paints one picture."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, value: Tensor) -> Tensor:
+        seen[name] = tuple(value.shape[1:])
+        return value
+
+    device = next(generator.parameters()).device
+    c = torch.zeros(1, generator.c_dim, device=device) if generator.c_dim else None
+    generator(torch.zeros(1, generator.z_dim, device=device), c, hook=note)
+    return seen

@@ -22,13 +22,13 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from generative.cards import About, Card, Layer, read_card, write_card
+from generative.cards import About, Card, Feature, Layer, read_card, write_card
 from generative.checkpoints.configs import understand
 from generative.checkpoints.errors import CheckpointError
 from generative.discovery.sefa import sefa_set
 from generative.editing.files import save_directions
 from generative.families import build, describe, network_name
-from generative.generator import Generator, StyleGenerator
+from generative.generator import Generator, StyleGenerator, feature_shapes
 from generative.statistics import SAMPLES, SEED, WStatistics, sample_w, w_statistics
 
 WEIGHTS, ENCODER, STATISTICS = "weights.safetensors", "encoder.safetensors", "statistics.safetensors"
@@ -149,6 +149,7 @@ def _card(
         "truncation": generator.psi_acts_on,
         "max_lod": generator.max_lod,
         "spaces": tuple(space.value for space in generator.spaces),
+        "features": features_of(generator),
         "sha256": _sha256(folder / WEIGHTS),
         "size_bytes": (folder / WEIGHTS).stat().st_size,
         "precision": "float16" if half else "float32",
@@ -165,6 +166,12 @@ def _card(
     if encoder is not None:
         facts["encoder"] = _plain(describe(network_name(encoder), encoder.config))
     return Card(**about.model_dump(), **facts)
+
+
+def features_of(generator: Generator) -> tuple[Feature, ...]:
+    """For the card."""
+    shapes = feature_shapes(generator)
+    return tuple(Feature(name=n, channels=c, height=h, width=w) for n, (c, h, w) in shapes.items())
 
 
 def _plain(described: dict[str, Any]) -> dict[str, Any]:

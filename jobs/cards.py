@@ -81,6 +81,19 @@ class Layer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
+    channels: int
+    """Length of its style."""
+
+
+class Feature(BaseModel):
+    """The output of a layer, which edits can reach."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    channels: int
+    height: int
+    width: int
 
 
 class Card(BaseModel):
@@ -90,6 +103,9 @@ class Card(BaseModel):
 
     name: str
     family: str
+    network: str = ""
+    architecture: dict[str, Any] = {}
+    """The network and the fields of its configuration: equal for models whose layers can be exchanged."""
     resolution: int = Field(gt=0)
     z_dim: int = Field(gt=0)
     w_dim: int = Field(default=0, ge=0)
@@ -109,6 +125,7 @@ class Card(BaseModel):
     """Coarse to fine; none in a family without W."""
     style_size: int | None = None
     """Length of S, for models that have it."""
+    features: tuple[Feature, ...] = ()
     sha256: str
     channels: int = 3
     training: dict[str, Any] = {}
@@ -145,6 +162,15 @@ class Card(BaseModel):
         raise UnknownDirection(
             f"The model {self.name!r} has no {kind.words} {name!r}.{did_you_mean(name, known)}"
         )
+
+    def feature(self, name: str, where: str) -> Feature:
+        """The output of a layer. Raises UnsupportedByModel."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        hint = did_you_mean(name, [feature.name for feature in self.features])
+        listed = "." if self.features else ": its card lists none; import it again."
+        raise UnsupportedByModel(f"{where}: the model {self.name!r} has no layer {name!r}{listed}{hint}")
 
     def refuse_weights(self, sha256: str | None, what: str) -> None:
         """Raises Conflict `model_mismatch` for something made for other weights than the model has."""

@@ -3,13 +3,7 @@
 Everything here is refused before a row is written, so that the caller hears of it at once.
 """
 
-import array
-import base64
-import binascii
-import math
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 from jobs.cards import Card, did_you_mean
 from jobs.discovery import (
@@ -22,12 +16,12 @@ from jobs.discovery import (
     StyleflowInput,
     StylespaceInput,
 )
+from jobs.editing import EditInput
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EvaluateInput
+from jobs.fit_edits import check_operations
 from jobs.inversion import DownsampleDegradation, Inversion
 from jobs.schemas import (
-    MAX_IMAGES,
-    EditInput,
     EditRequest,
     EvaluateRequest,
     GenerateInput,
@@ -36,14 +30,12 @@ from jobs.schemas import (
     InvertInput,
     InvertRequest,
     JobRequest,
-    Latents,
-    Source,
-    parse_layers,
 )
+from jobs.shapes import check_latents, check_layers, check_space, count
+from jobs.sources import Source
+from jobs.words import MAX_IMAGES
 
-FLOAT32_MAX = 3.4028234663852886e38
 WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
-_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2, "features": 3}
 
 
 def check(request: JobRequest, card: Card) -> None:
@@ -52,7 +44,7 @@ def check(request: JobRequest, card: Card) -> None:
         return
     request = completed(request, card)
     if request.output.latents != "none":
-        _check_space(request.output.latents, card, "output.latents")
+        check_space(request.output.latents, card, "output.latents")
     if isinstance(request, GenerateRequest):
         _check_generate(request.input, card)
     elif isinstance(request, InvertRequest):
@@ -60,6 +52,8 @@ def check(request: JobRequest, card: Card) -> None:
         _check_alignment(request.input, len(request.input.images), card, "input")
     elif isinstance(request, EditRequest):
         _check_edit(request.input, card)
+        if request.output.latents != "none" and any(op.op == "region" for op in request.input.operations):
+            raise BadRequest("output.latents: a region is painted from several latents, which no file holds.")
     elif isinstance(request, EvaluateRequest):
         _check_evaluate(request.input, card)
     elif isinstance(request.input, AnyDiscovery):
@@ -83,9 +77,9 @@ def pictures(request: JobRequest) -> int:
     if isinstance(given, GenerateInput):
         if given.mixing is not None:
             return len(given.mixing.rows) * len(given.mixing.columns)
-        return given.interpolate.frames if given.interpolate is not None else _count(given.source) or 1
+        return given.interpolate.frames if given.interpolate is not None else count(given.source) or 1
     if isinstance(given, EditInput):
-        return (_count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
+        return (count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
     if isinstance(given, EvaluateInput):
         return given.count
     if isinstance(given, PicturesInput):
@@ -100,10 +94,10 @@ def _check_generate(given: GenerateInput, card: Card) -> None:
             raise UnsupportedByModel(f"input.lod: the model {card.name!r} has no levels of detail.")
         raise BadRequest(f"input.lod is {given.lod:g}: the model has levels 0 to {card.max_lod:g}")
     if given.mixing is not None:
-        _check_space("w+", card, "input.mixing")
-        _check_layers(given.mixing.layers, card, "input.mixing.layers")
-    count = _count(given.source)
-    if given.interpolate is not None and count is not None and count < 2:
+        check_space("w+", card, "input.mixing")
+        check_layers(given.mixing.layers, card, "input.mixing.layers")
+    given_count = count(given.source)
+    if given.interpolate is not None and given_count is not None and given_count < 2:
         raise BadRequest("input.interpolate needs a source of at least two latents")
 
 
@@ -114,13 +108,9 @@ def _check_edit(given: EditInput, card: Card) -> None:
         if given.inversion.space == "z" and card.classes and given.class_index is None:
             raise BadRequest(f"give input.class, 0 to {card.classes - 1}, that of input.inversion.class")
         _check_alignment(given.inversion, len(given.source.images), card, "input.inversion")
-    at = _source_space(given)
-    for i, operation in enumerate(given.operations):
-        at = _onward(at, card.direction(operation.name).space, f"input.operations[{i}]")
-        if operation.layers is not None:
-            _check_layers(operation.layers, card, f"input.operations[{i}].layers")
+    check_operations(given, card, _source_space(given))
     strengths = len(given.sweep.strengths) if given.sweep else 1
-    if (_count(given.source) or 1) * strengths > MAX_IMAGES:
+    if (count(given.source) or 1) * strengths > MAX_IMAGES:
         raise LimitExceeded(f"the sweep makes more than {MAX_IMAGES} pictures")
 
 
@@ -136,7 +126,7 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
     if not method.allows(space):
         listed = ", ".join(dict.fromkeys((method.space, *method.spaces)))
         raise BadRequest(f"{where}.space: {given.method} searches in {listed}, not in {space!r}.")
-    _check_space(space, card, f"{where}.space")
+    check_space(space, card, f"{where}.space")
     if (layer := given.features.layer) is not None and layer not in (names := _layer_names(card)):
         raise BadRequest(f"{where}.features.layer: there is no layer {layer!r}, only {', '.join(names)}.")
     if given.method == "pti" and given.degradation is not None:
@@ -186,13 +176,13 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
     if card.num_ws == 0 and "identity" in given.metrics:
         raise UnsupportedByModel(f"input.metrics: identity is followed in 'w', and {card.name!r} has no W.")
     if "ppl" in given.metrics and "path" in given.model_fields_set:
-        _check_space(given.path.space, card, "input.path.space")
+        check_space(given.path.space, card, "input.path.space")
     for i, step in enumerate(given.edits):
         space, where = card.direction(step.name).space, f"input.edits[{i}]"
         if space not in ("w", "w+"):
             raise UnsupportedByModel(f"{where} acts in {space!r}; only edits in w and w+ can be followed.")
         if step.layers is not None:
-            _check_layers(step.layers, card, f"{where}.layers")
+            check_layers(step.layers, card, f"{where}.layers")
     if card.world == WORLD:
         return
     if given.reference == "world" and set(given.metrics) != {"ppl"}:
@@ -216,7 +206,7 @@ def _check_discover(given: AnyDiscovery, card: Card) -> None:
     elif card.classes:
         raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
     if isinstance(given, SefaInput | StyleflowInput) and given.layers is not None:
-        _check_layers(given.layers, card, "input.layers")
+        check_layers(given.layers, card, "input.layers")
     if isinstance(given, GanspaceInput) and given.components > min(card.w_dim, given.samples):
         raise BadRequest(f"input.components is {given.components}: W has {card.w_dim} dimensions")
     if isinstance(given, PicturesInput) and card.world != WORLD:
@@ -241,16 +231,9 @@ def _source_space(given: EditInput) -> str:
     return given.source.latents.space if given.source.latents is not None else "z"
 
 
-def _onward(at: str, to: str, where: str) -> str:
-    """The space after an operation in `to`: latents go from z over w and w+ to s, and not back."""
-    if _WAY[to] < _WAY[at]:
-        raise UnsupportedByModel(f"{where} acts in {to!r}, and {at!r} does not lead there.")
-    return at if _WAY[to] == _WAY[at] else to
-
-
 def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) -> None:
     if source.latents is not None:
-        _check_latents(source.latents, card)
+        check_latents(source.latents, card, "input.source.latents")
     _check_truncation(given, card)
     if given.cutoff is not None and card.truncation != "w":
         raise UnsupportedByModel(f"input.cutoff: the model {card.name!r} does not truncate layer by layer.")
@@ -272,87 +255,3 @@ def _check_class(source: Source, wanted: int | str | None, card: Card) -> None:
     mapped = source.seeds is not None or (source.latents is not None and source.latents.space == "z")
     if wanted is None and card.classes > 0 and mapped:
         raise BadRequest(f"give input.class, 0 to {card.classes - 1}: the model makes pictures of a class")
-
-
-def _check_space(space: str, card: Card, where: str) -> None:
-    if ("w+" if space == "features" else space) not in card.spaces:
-        listed = ", ".join(card.spaces)
-        raise UnsupportedByModel(f"{where}: the model {card.name!r} has no space {space!r}, only {listed}.")
-
-
-def _check_layers(layers: str, card: Card, where: str) -> None:
-    """`"4-7,9"` names layers below `num_ws`."""
-    try:
-        last = max(parse_layers(layers))
-    except ValueError as error:
-        raise BadRequest(f"{where}: {error}") from None
-    if last >= card.num_ws:
-        raise BadRequest(f"{where}: there is no layer {last}; the model has layers 0 to {card.num_ws - 1}")
-
-
-def _count(source: Source) -> int | None:
-    """How many latents it gives; None when only the worker will know."""
-    if source.seeds is not None:
-        return len(source.seed_list())
-    if source.latents is not None:
-        return len(source.latents.values) if source.latents.values is not None else _shape(source.latents)[0]
-    return None if source.images is None else len(source.images)
-
-
-# --- latents ---------------------------------------------------------------------------------------------
-
-
-def _check_latents(latents: Latents, card: Card) -> None:
-    """A finite array of the shape that the space has in this model."""
-    _check_space(latents.space, card, "input.source.latents")
-    one = {
-        "z": (card.z_dim,),
-        "w": (card.w_dim,),
-        "w+": (card.num_ws, card.w_dim),
-        "p": (card.w_dim,),
-        "p+": (card.num_ws, card.w_dim),
-        "s": (card.style_size,),
-    }[latents.space]
-    shape = _values_shape(latents.values) if latents.values is not None else _shape(latents)
-    if shape[1:] != one or not shape[0]:
-        wanted = ", ".join(map(str, one))
-        raise BadRequest(f"input.source.latents: {latents.space!r} has the shape (N, {wanted}), not {shape}")
-    if shape[0] > MAX_IMAGES:
-        raise LimitExceeded(f"at most {MAX_IMAGES} latents in one job")
-    if latents.base64 is not None:
-        _check_packed(latents.base64, math.prod(shape))
-
-
-def _shape(latents: Latents) -> tuple[int, ...]:
-    shape = latents.shape or ()
-    if not shape or min(shape) < 1:
-        raise BadRequest("input.source.latents.shape: every length is at least 1")
-    return shape
-
-
-def _values_shape(values: Any) -> tuple[int, ...]:
-    """The shape of nested lists. Raises BadRequest if they are ragged or hold something not finite."""
-    if not isinstance(values, list):
-        if type(values) not in (int, float) or not abs(values) <= FLOAT32_MAX:
-            raise BadRequest("input.source.latents.values: every value is a finite number")
-        return ()
-    shapes = {_values_shape(value) for value in values}
-    if len(shapes) > 1:
-        raise BadRequest("input.source.latents.values: the rows have different lengths")
-    return (len(values), *(shapes.pop() if shapes else ()))
-
-
-def _check_packed(text: str, count: int) -> None:
-    try:
-        content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise BadRequest(f"input.source.latents.base64: {error}") from None
-    if len(content) != 4 * count:
-        raise BadRequest(
-            f"input.source.latents.base64: {len(content)} bytes, and the shape needs {4 * count}"
-        )
-    numbers = array.array("f", content)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    if not all(map(math.isfinite, numbers)):
-        raise BadRequest("input.source.latents.base64: every value is a finite number")

@@ -7,7 +7,8 @@ something about waiting time, and so that a deployment can give a class workers 
 """
 
 from jobs.discovery import DirectionsImport
-from jobs.schemas import EditInput, GenerateRequest, ImportRequest, JobRequest, Priority
+from jobs.editing import EditInput
+from jobs.schemas import GenerateRequest, ImportRequest, JobRequest, Priority
 
 FAST = "fast"  # forward passes only
 IMPORT = "import"  # reading checkpoints, and files of directions

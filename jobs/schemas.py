@@ -9,27 +9,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
-from pydantic_core import PydanticCustomError
 
 from jobs.discovery import DirectionsInput, DiscoverInput
+from jobs.editing import EditInput
 from jobs.evaluation import EvaluateInput
 from jobs.inversion import Inversion
-from jobs.words import (
-    MAX_IMAGES,
-    MAX_SEED,
-    ClassRef,
-    ImageId,
-    JobId,
-    Layers,
-    Name,
-    Psi,
-    Seed,
-    Sha256Hex,
-    SpaceName,
-    Strict,
-    Text,
-    printable,
-)
+from jobs.sources import Source
+from jobs.words import ClassRef, ImageId, Layers, Name, Psi, Seed, Sha256Hex, Strict, Text, printable
 
 PAYLOAD_VERSION = 2  # in every message and row; a worker that does not know a version releases the job
 
@@ -60,85 +46,6 @@ class Priority(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """`"0-15,99"` -> (0, 1, …, 15, 99). At most `MAX_IMAGES` of them."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise ValueError(f'seeds are written like "0-15,99", not {text[:40]!r}')
-        low, high = int(first), int(last or first)
-        if high < low or high > MAX_SEED:
-            raise ValueError(f"a seed range goes upwards and ends at {MAX_SEED} or before")
-        if len(seeds) + high - low + 1 > MAX_IMAGES:
-            raise PydanticCustomError(
-                "limit_exceeded", "at most {limit} seeds in one job", {"limit": MAX_IMAGES}
-            )
-        seeds.extend(range(low, high + 1))
-    return tuple(seeds)
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """`"0-3,7"` -> (0, 1, 2, 3, 7), sorted, each once."""
-    layers: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"a range of layers goes upwards, and {part!r} does not")
-        layers.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(layers))
-
-
-# --- where latents come from -----------------------------------------------------------------------------
-
-
-class Latents(Strict):
-    """Explicit latents: `values` nested as (N, …), or `base64` of little-endian float32 with its `shape`."""
-
-    space: SpaceName
-    values: list[Any] | None = None
-    base64: str | None = None
-    shape: tuple[int, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "Latents":
-        if (self.values is None) == (self.base64 is None):
-            raise ValueError("give either values, or base64 with shape")
-        if (self.base64 is None) != (self.shape is None):
-            raise ValueError("base64 and shape go together")
-        return self
-
-
-class ArtifactRef(Strict):
-    """An output of an earlier job of the same tenant."""
-
-    job: JobId
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-    index: Annotated[int, Field(ge=0)] | None = None
-    """Row of the artifact; all rows when left out."""
-
-
-class Source(Strict):
-    """Exactly one of the four."""
-
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MAX_IMAGES)] | str | None = None
-    latents: Latents | None = None
-    artifact: ArtifactRef | None = None
-    images: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=16)] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "Source":
-        given = [n for n in ("seeds", "latents", "artifact", "images") if getattr(self, n) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of seeds, latents, artifact, images (got {given or 'none'})")
-        if isinstance(self.seeds, str):
-            parse_seeds(self.seeds)  # refuse it here, where the caller can still be told
-        return self
-
-    def seed_list(self) -> tuple[int, ...]:
-        return parse_seeds(self.seeds) if isinstance(self.seeds, str) else self.seeds or ()
 
 
 # --- inputs, one model for each kind ---------------------------------------------------------------------
@@ -190,44 +97,6 @@ class InvertInput(Inversion):
     images: Annotated[tuple[ImageId, ...], Field(min_length=1, max_length=16)]
     preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
     """Steps between previews; 0 for none."""
-
-
-class DirectionOperation(Strict):
-    op: Literal["direction"]
-    name: Name
-    strength: Annotated[float, Field(ge=-100, le=100)] = 1.0
-    """In the unit that the direction states: sigma, distance or raw."""
-    layers: Layers | None = None
-    """Overrides the layers that the direction recommends."""
-
-
-class Sweep(Strict):
-    """Repeat the edit with one operation's strength replaced, one picture for each."""
-
-    operation: Annotated[int, Field(ge=0, le=15)] = 0
-    strengths: Annotated[
-        tuple[Annotated[float, Field(ge=-100, le=100)], ...], Field(min_length=1, max_length=33)
-    ]
-
-
-class EditInput(Strict):
-    source: Source
-    operations: Annotated[tuple[DirectionOperation, ...], Field(min_length=1, max_length=16)]
-    sweep: Sweep | None = None
-    psi: Psi = 0.7
-    cutoff: Annotated[int, Field(ge=0, le=64)] | None = None
-    class_index: Annotated[ClassRef | None, Field(alias="class")] = None
-    inversion: Inversion = Inversion()
-    """For a source of images."""
-    preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
-
-    @model_validator(mode="after")
-    def _sweep_fits(self) -> "EditInput":
-        if self.sweep and self.sweep.operation >= len(self.operations):
-            raise ValueError(
-                f"sweep.operation is {self.sweep.operation}: there are {len(self.operations)} operations"
-            )
-        return self
 
 
 class ImportInput(Strict):

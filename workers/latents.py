@@ -23,8 +23,9 @@ from generative.generator import Generator, StyleGenerator
 from generative.inversion.feature_space import FEATURES, map_shapes
 from generative.spaces import Space
 from jobs.errors import BadRequest, LimitExceeded, UnknownArtifact, UnsupportedByModel
-from jobs.schemas import MAX_IMAGES, parse_layers
-from jobs.schemas import Latents as GivenLatents
+from jobs.sources import Latents as GivenLatents
+from jobs.sources import parse_layers
+from jobs.words import MAX_IMAGES
 from workers.provenance import KEYWORD, to_text
 from workers.work.painting import NOISE
 

@@ -1,6 +1,12 @@
 """Layer ranges as people write them: `0-3,7`, `8-`, `all`. Numbers count the ws, coarse to fine."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from generative.generator import Generator, StyleGenerator
+from generative.spaces import Space
 
 MAX_LAYERS = 64
 
@@ -43,3 +49,21 @@ def format_layers(layers: Sequence[int]) -> str:
 def read_layers(text: str | None) -> tuple[int, ...] | None:
     """The layers of a stored record; None, as there, for all."""
     return None if text is None else parse_layers(text, MAX_LAYERS)
+
+
+def acting(generator: Generator, space: Space, layers: Collection[int] | None) -> Tensor:
+    """Which numbers of a latent belong to layers: bool, (L, 1) for W+ and P+, (S,) for S; None is all.
+
+    Raises:
+        ValueError: for layers of a space that has none.
+    """
+    if layers is None:
+        return torch.ones((), dtype=torch.bool)
+    if space in (Space.W_PLUS, Space.P_PLUS) and isinstance(generator, StyleGenerator):
+        return torch.tensor([layer in layers for layer in range(generator.num_ws)])[:, None]
+    if space is Space.S and isinstance(generator, StyleGenerator):
+        index = generator.ws_index
+        return torch.cat(
+            [torch.full((n,), index[name] in layers) for name, n in generator.style_widths().items()]
+        )
+    raise ValueError(f"latents in {space} have no layers")

@@ -5,7 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from jobs.schemas import MAX_IMAGES, Status, parse_layers, parse_seeds, request_adapter, submit_adapter
+from jobs.schemas import Status, request_adapter, submit_adapter
+from jobs.sources import parse_layers, parse_seeds
+from jobs.words import MAX_IMAGES
 
 IMAGE = "img_" + "0" * 64
 JOB = "job_" + "0" * 26

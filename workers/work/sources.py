@@ -18,7 +18,7 @@ from generative.inversion.feature_space import FEATURES
 from generative.p_space import from_pn
 from generative.spaces import Space, broadcast
 from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
-from jobs.schemas import ArtifactRef, Source
+from jobs.sources import ArtifactRef, Source
 from workers.blocks import Answer, Op
 from workers.images import Pixels, to_pixels
 from workers.job import RunningJob
