@@ -17,8 +17,7 @@ Keys of the JSON, all of them plain, so that it can be read where there is no to
 | `spaces` | of `z`, `w`, `w+`, `s` |
 | `style_size` | length of S: the channels of all `layers`; 0 without S |
 | `layers` | `[{"name": "b4.conv1", "channels": 160, "ws": 0}, ...]`, coarse to fine, the order of S |
-| `features` | `[{"name": "b4.conv1", "channels": 160, "height": 4, "width": 4}, ...]`: every output that edits can
-reach, in the order of computing |
+| `features` | `[{"name": "b4", "channels": 160, "height": 4, "width": 4}, ...]`: what edits can reach |
 | `sha256`, `size_bytes` | of `weights.safetensors` |
 | `precision` | `float16` or `float32`, of the stored weights; computing is float32 |
 | `licence`, `source`, `description` | text for people; an unknown licence says `unknown` |

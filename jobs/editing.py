@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from jobs.inversion import Inversion
 from jobs.sources import Latents, LatentSource, Numbers, Source
-from jobs.words import ClassRef, Finite, ImageId, Layers, Name, Psi, Strict
+from jobs.words import ClassRef, Finite, ImageId, Layers, Name, Psi, Seed, Strict
 
 MAX_OPERATIONS = 16
 PARTS = (
@@ -133,22 +133,58 @@ class DirectionOperation(Operation):
         return self
 
 
+class AttributesOperation(Operation):
+    """Set attributes to values, and hold the others (StyleFlow)."""
+
+    limits = (-3.0, 3.0)
+    op: Literal["attributes"]
+    flow: Name
+    """Of a `discover` job with the method styleflow."""
+    set: Annotated[dict[Name, Finite], Field(min_length=1, max_length=32)]
+    """In the attributes' own units."""
+    mode: Literal["edit", "sample"] = "edit"
+    """edit: the picture's latent with other attributes. sample: a new latent with them."""
+    seed: Seed = 0
+    """Of the samples."""
+    layers: Layers | None = None
+    """Of W+ that change; those that the flow recommends without it."""
+    strength: Annotated[float, Field(ge=-3, le=3)] = 1.0
+    """How far from what is read in the picture to the values."""
+
+
 class UnitsOperation(Operation):
-    """Switch units of a layer, everywhere or in a part of the picture (GAN Dissection)."""
+    """Switch units of a layer, everywhere or in a part of the picture (GAN Dissection).
+
+    They are named by `layer` and `units`, or by a part of a dissected layer: `table` and `part`.
+    """
 
     limits = (0.0, 1.0)
     op: Literal["units"]
-    layer: LayerName
-    units: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(min_length=1, max_length=4096)]
-    action: Literal["off", "value"] = "off"
-    value: Annotated[Finite, Field(ge=-1e4, le=1e4)] | None = None
+    layer: LayerName | None = None
+    units: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=65535)], ...] | None, Field(min_length=1, max_length=4096)
+    ] = None
+    table: Name | None = None
+    """Of a `discover` job with the method dissect."""
+    part: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    count: Annotated[int, Field(ge=1, le=4096)] = 20
+    """Of a part: so many of the units that go with it most."""
+    action: Literal["off", "on", "value"] = "off"
+    """on: as strong as they are where the part shows."""
+    value: Annotated[Finite | None, Field(ge=-1e4, le=1e4)] = None
     """For the action of that name."""
     strength: Share = 1.0
     """How much of the new value replaces the old one."""
     mask: AnyMask | None = None
 
     @model_validator(mode="after")
-    def _value_fits(self) -> "UnitsOperation":
+    def _named_once(self) -> "UnitsOperation":
+        pairs = [(self.layer, self.units), (self.table, self.part)]
+        given = [sum(x is not None for x in pair) for pair in pairs]
+        if sorted(given) != [0, 2]:
+            raise ValueError("name units by layer and units, or by table and part")
+        if self.action == "on" and self.table is None:
+            raise ValueError("only a table knows how strong units are when they are on: give a value")
         if (self.action == "value") != (self.value is not None):
             raise ValueError("value goes with the action value, which needs it")
         return self
@@ -250,6 +286,7 @@ class StructureOperation(Operation):
 
 Inside = Annotated[
     DirectionOperation
+    | AttributesOperation
     | UnitsOperation
     | MixOperation
     | TransferOperation
@@ -284,6 +321,7 @@ class RegionOperation(Operation):
 
 AnyOperation = (
     DirectionOperation
+    | AttributesOperation
     | UnitsOperation
     | MixOperation
     | TransferOperation
@@ -310,7 +348,7 @@ class Sweep(Strict):
     ]
 
 
-Shown = Literal["before", "difference", "strip"]
+Shown = Literal["before", "change", "strip"]
 
 
 class EditInput(Strict):
@@ -323,7 +361,7 @@ class EditInput(Strict):
     inversion: Inversion = Inversion()
     """For a source of images."""
     preview_every: Annotated[int, Field(ge=0, le=5000)] = 20
-    show: tuple[Shown, ...] = ("before", "difference", "strip")
+    show: tuple[Shown, ...] = ("before", "change", "strip")
     """Pictures to put out beside the edits."""
     measure: bool = True
     """Say what the edits moved and how well they kept identity, where the model's pictures can be read."""

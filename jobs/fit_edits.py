@@ -8,6 +8,7 @@ from jobs.cards import Card
 from jobs.editing import (
     AnyMask,
     AnyOperation,
+    AttributesOperation,
     AverageOperation,
     Channel,
     DirectionOperation,
@@ -51,6 +52,8 @@ def _check(operation: AnyOperation, card: Card, at: str, images: int | None, whe
         case UnitsOperation():
             _check_units(operation, card, where)
             return at
+        case AttributesOperation():
+            _check_attributes(operation, card, where)
         case RegionOperation():
             return _check_region(operation, card, at, images, where)
         case SwapLayersOperation() | StructureOperation():
@@ -75,6 +78,8 @@ def _place(operation: AnyOperation, card: Card, at: str) -> str:
     """Where an operation with other latents acts."""
     if isinstance(operation, InterpolateOperation) and (operation.mode == "spherical" or card.num_ws == 0):
         return "z"
+    if isinstance(operation, AttributesOperation):
+        return "w+"
     if card.num_ws == 0:
         raise UnsupportedByModel(f"{operation.op} acts in W, and the model {card.name!r} has none.")
     return "s" if at == "s" else "w+"
@@ -147,9 +152,29 @@ def _check_features(features: FeatureVector, card: Card, where: str) -> None:
 
 
 def _check_units(operation: UnitsOperation, card: Card, where: str) -> None:
-    layer = card.feature(operation.layer, f"{where}.layer")
-    if max(operation.units) >= layer.channels:
-        raise BadRequest(f"{where}.units: {layer.name} has the units 0 to {layer.channels - 1}")
+    if operation.layer is not None:
+        layer = card.feature(operation.layer, f"{where}.layer")
+        if max(operation.units or ()) >= layer.channels:
+            raise BadRequest(f"{where}.units: {layer.name} has the units 0 to {layer.channels - 1}")
+        return
+    assert operation.table is not None
+    table = card.units(operation.table)
+    if operation.part not in table.parts:
+        raise BadRequest(f"{where}.part: {table.name!r} knows the parts {', '.join(table.parts)}")
+    if operation.count > table.units:
+        raise BadRequest(f"{where}.count: {table.layer} has {table.units} units")
+
+
+def _check_attributes(operation: AttributesOperation, card: Card, where: str) -> None:
+    flow = card.flow(operation.flow)
+    ranges = {attribute.name: attribute.range for attribute in flow.attributes}
+    for name, value in operation.set.items():
+        if name not in ranges:
+            raise BadRequest(f"{where}.set: {flow.name!r} knows {', '.join(ranges)}, not {name!r}")
+        low, high = ranges[name]
+        room = high - low  # as much again on either side: further, the flow says nothing
+        if not low - room <= value <= high + room:
+            raise BadRequest(f"{where}.set: {name} goes from {low:g} to {high:g}")
 
 
 def _check_region(operation: RegionOperation, card: Card, at: str, images: int | None, where: str) -> str:

@@ -72,6 +72,7 @@ class Request:
 
 
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # name, shape of a row, type
+Sizes = dict[tuple[Op, Signature], tuple[int, ...]]  # rows of blocks
 Piece = tuple[Request, int, int]  # rows of a request: the first, and past the last
 
 
@@ -144,21 +145,21 @@ class BlockRunner:
 
     def __init__(self, device: torch.device, max_batch: int) -> None:
         self._device, self._max_batch = device, max_batch
-        # By network, which may be forgotten elsewhere, then by op and signature; the largest comes first.
-        self._sizes: WeakKeyDictionary[Network, dict[tuple[Op, Signature], tuple[int, ...]]] = (
-            WeakKeyDictionary()
-        )
+        # By op and signature, the largest first: of networks by what they are made like, for the order of
+        # summation follows from shapes alone; of others by themselves, which may be forgotten elsewhere.
+        self._alike: dict[tuple[type, Any], Sizes] = {}
+        self._sizes: WeakKeyDictionary[Network, Sizes] = WeakKeyDictionary()
 
     def rows(self, kind: Kind) -> int:
         """How many rows are worth taking together."""
-        known = self._sizes.get(kind.network, {}).get((kind.op, kind.signature))
+        known = self._sizes_of(kind.network).get((kind.op, kind.signature))
         return (
             known[0] if known else largest_block(kind.network.img_resolution, self._device, self._max_batch)
         )
 
     def sizes(self, kind: Kind) -> tuple[int, ...]:
         """Rows of blocks, the largest first. The first call works them out by running the op."""
-        known = self._sizes.setdefault(kind.network, {})
+        known = self._sizes_of(kind.network)
         if (kind.op, kind.signature) not in known:
             largest = self.rows(kind)
             while largest > 1 and not self._any_place_will_do(kind, largest):
@@ -175,7 +176,7 @@ class BlockRunner:
         False if a block is one row.
         """
         largest, *smaller = self.sizes(kind)
-        self._sizes[kind.network][kind.op, kind.signature] = tuple(smaller) or (max(1, largest // 2),)
+        self._sizes_of(kind.network)[kind.op, kind.signature] = tuple(smaller) or (max(1, largest // 2),)
         return largest > 1
 
     def blocks(self, kind: Kind, rows: int) -> list[int]:
@@ -183,6 +184,12 @@ class BlockRunner:
         sizes = self.sizes(kind)
         whole, rest = divmod(rows, sizes[0])
         return [sizes[0]] * whole + [min(size for size in sizes if size >= rest)] * bool(rest)
+
+    def _sizes_of(self, network: Network) -> Sizes:
+        config = getattr(network, "config", None)
+        if config is None:
+            return self._sizes.setdefault(network, {})
+        return self._alike.setdefault((type(network), config), {})
 
     def run(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
         """inputs: (n, ...) on the CPU, any n -> (n, ...) on the CPU. An op's bare tensor is named BARE."""

@@ -24,7 +24,7 @@ from generative.inversion.feature_space import FEATURES, map_shapes
 from generative.spaces import Space
 from jobs.errors import BadRequest, LimitExceeded, UnknownArtifact, UnsupportedByModel
 from jobs.sources import Latents as GivenLatents
-from jobs.sources import parse_layers
+from jobs.sources import Numbers, parse_layers
 from jobs.words import MAX_IMAGES
 from workers.provenance import KEYWORD, to_text
 from workers.work.painting import NOISE
@@ -114,6 +114,14 @@ def _check_maps(features: Mapping[str, Tensor], N: int, generator: Generator) ->
 
 def parse(given: GivenLatents) -> Tensor:
     """The numbers of a request -> (N, ...) float32. Raises BadRequest."""
+    array = numbers(given)
+    if array.ndim < 2:
+        raise BadRequest("latents need a row for each picture: the array has too few dimensions")
+    return array
+
+
+def numbers(given: Numbers) -> Tensor:
+    """An array of a request, float32. Raises BadRequest."""
     try:
         if given.base64 is None:
             array = np.asarray(given.values, dtype=np.float32)
@@ -121,9 +129,7 @@ def parse(given: GivenLatents) -> Tensor:
             body = base64.b64decode(given.base64, validate=True)
             array = np.frombuffer(body, "<f4").reshape(given.shape or ()).astype(np.float32)
     except (ValueError, TypeError, binascii.Error, OverflowError) as error:
-        raise BadRequest("latents must be numbers in a regular array") from error
-    if array.ndim < 2:
-        raise BadRequest("latents need a row for each picture: the array has too few dimensions")
+        raise BadRequest("numbers must come in a regular array") from error
     return torch.from_numpy(np.ascontiguousarray(array))
 
 

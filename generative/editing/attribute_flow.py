@@ -98,6 +98,11 @@ class AttributeFlow:
         edited[:, known] = moved
         return edited.view_as(ws)
 
+    @torch.no_grad()
+    def sample(self, z: Tensor, wanted: Tensor) -> Tensor:
+        """Latents (N, D) of pictures with attributes (N, A), from standard normal z (N, D)."""
+        return self.flow.inverse(z[:, None], self._seen(wanted))[:, 0]
+
     def _seen(self, values: Tensor) -> Tensor:
         """(N, A) -> (N, A) in standard deviations."""
         mean = values.new_tensor([attribute.mean for attribute in self.attributes])

@@ -8,10 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from generative.discovery.interfacegan import project_boundary
-from generative.editing.direction import Direction
+from generative.editing.direction import LAYERED, Direction
 from generative.spaces import Space
-
-LAYERED = (Space.W, Space.W_PLUS)
 
 
 def projected(direction: Direction, conditions: Sequence[Direction]) -> Direction:

@@ -20,11 +20,13 @@ from generative.editing.layers import format_layers, read_layers
 from generative.spaces import Space
 
 Unit = Literal["sigma", "distance", "raw"]
+PLUS = (Space.W_PLUS, Space.P_PLUS)
+LAYERED = (Space.W, Space.P, *PLUS)
 
 
 @dataclass(frozen=True)
 class Direction:
-    """A named edit. `vector` is (dim,), or (L, w_dim) for W+ with a part for each layer."""
+    """A named edit. `vector` is (dim,), or (L, w_dim) for W+ and P+ with a part for each layer."""
 
     type: ClassVar = "direction"
 
@@ -40,9 +42,9 @@ class Direction:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.vector.ndim not in (1, 2) or (self.vector.ndim == 2 and self.space != Space.W_PLUS):
+        if self.vector.ndim not in (1, 2) or (self.vector.ndim == 2 and self.space not in PLUS):
             raise ValueError(f"a direction in {self.space} cannot have the shape {tuple(self.vector.shape)}")
-        if self.layers is not None and self.space not in (Space.W, Space.W_PLUS):
+        if self.layers is not None and self.space not in LAYERED:
             raise ValueError(f"a direction in {self.space} has no layers")
         if not bool(self.vector.isfinite().all()):
             raise ValueError(f"the direction {self.name!r} holds NaN or infinity")
@@ -87,8 +89,8 @@ def apply(
     """Move latents along a direction.
 
     Args:
-        latents: (N, L, w_dim) for directions in W and W+; (N, w_dim) is also taken for W, (N, dim) for Z and
-            S.
+        latents: (N, L, w_dim) for directions in W, W+, P and P+; (N, w_dim) is also taken for W and P,
+            (N, dim) for Z and S.
         strength: in the direction's unit; one number, or (N,).
         layers: instead of those that the direction names; only for (N, L, w_dim).
 
@@ -116,8 +118,8 @@ def apply(
 
 
 def _check(latents: Tensor, direction: Direction, layers: tuple[int, ...] | None) -> None:
-    layered = direction.space in (Space.W, Space.W_PLUS)
-    dimensions = {Space.W: (2, 3), Space.W_PLUS: (3,)}.get(direction.space, (2,))
+    layered = direction.space in LAYERED
+    dimensions = (3,) if direction.space in PLUS else (2, 3) if layered else (2,)
     if latents.ndim not in dimensions or latents.shape[-1] != direction.vector.shape[-1]:
         raise ValueError(f"{direction.name!r} of {direction.space} does not fit {tuple(latents.shape)}")
     if direction.vector.ndim == 2 and latents.shape[1] != direction.vector.shape[0]:

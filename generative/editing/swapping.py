@@ -15,9 +15,7 @@ from generative.networks.stylegan2 import Generator
 SYNTHESIS = "synthesis."
 
 
-def swapped(
-    base: Generator, other: Generator, layers: Collection[int], strength: float = 1.0
-) -> Generator:
+def swapped(base: Generator, other: Generator, layers: Collection[int], strength: float = 1.0) -> Generator:
     """`base` with the weights of some layers, or with what lies a part `strength` of the way to them.
 
     Args:

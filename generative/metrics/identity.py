@@ -46,24 +46,29 @@ class Identity:
 
 
 def identity(
-    before: Mapping[str, Tensor], after: Mapping[str, Tensor], kinds: Mapping[str, FactorKind]
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    kinds: Mapping[str, FactorKind],
+    among: Mapping[str, Tensor] | None = None,
 ) -> Identity:
-    """Readings (N,) by name of the same N people before and after a change; N at least 2.
+    """Readings (N,) by name of the same N people before and after a change.
 
-    `kinds` names the factors that count. A factor in which no two people differ is left out.
+    `kinds` names the factors that count. A factor in which no two strangers differ is left out. Strangers are
+    those `among` whom people are told apart, (M,) with M at least 2; without it, those of `before`.
     """
-    found = {name: _drift(before[name], after[name], kind) for name, kind in kinds.items()}
+    among = before if among is None else among
+    found = {name: _drift(before[name], after[name], among[name], kind) for name, kind in kinds.items()}
     drift = {name: value for name, value in found.items() if value is not None}
     if not drift:
         raise ValueError("nobody differs from anybody in any of these factors")
     return Identity(1 - sum(drift.values()) / len(drift), drift)
 
 
-def _drift(before: Tensor, after: Tensor, kind: FactorKind) -> float | None:
-    """Both (N,)."""
+def _drift(before: Tensor, after: Tensor, among: Tensor, kind: FactorKind) -> float | None:
+    """before, after: (N,), among: (M,)."""
     if kind == "binary":
-        before, after = before > 0.5, after > 0.5
-    strangers = _mean_difference(before.double(), kind)
+        before, after, among = before > 0.5, after > 0.5, among > 0.5
+    strangers = _mean_difference(among.double(), kind)
     if strangers == 0:
         return None
     moved = (after.double() - before.double()).abs()

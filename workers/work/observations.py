@@ -68,7 +68,7 @@ def read_images(job: RunningJob[Any], model: LoadedModel, ids: Sequence[str], ho
     side = model.generator.img_resolution
     if isinstance(how.degradation, DownsampleDegradation):
         side //= how.degradation.factor
-    whole = tuple(decode(_read_image(job, id)) for id in ids)
+    whole = tuple(decode(read_image(job, id)) for id in ids)
     if how.align == "none":
         return Uploads(np.stack([fit_square(pixels, side) for pixels in whole]), whole, ())
     frames = tuple(_frame(job, model, how, pixels, i) for i, pixels in enumerate(whole))
@@ -116,7 +116,7 @@ def _degradation(
     """And its constants. Noise is none: what the generator cannot paint is left out by itself."""
     match how.degradation:
         case MaskDegradation(image=image, feather=feather):
-            missing = fit_square(decode(_read_image(job, image)), model.generator.img_resolution)[..., 0]
+            missing = fit_square(decode(read_image(job, image)), model.generator.img_resolution)[..., 0]
             known = torch.from_numpy((missing < BRIGHT).astype(np.float32))
             return degradations.Mask(feather), {"mask": known.expand(N, 1, -1, -1)}
         case GrayDegradation():
@@ -128,7 +128,7 @@ def _degradation(
     return None, {}
 
 
-def _read_image(job: RunningJob[Any], id: str) -> bytes:
+def read_image(job: RunningJob[Any], id: str) -> bytes:
     try:
         return job.context.blobs.read(job.context.store.get_image(job.tenant, id).key)
     except NotFound as error:

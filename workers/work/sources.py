@@ -18,7 +18,7 @@ from generative.inversion.feature_space import FEATURES
 from generative.p_space import from_pn
 from generative.spaces import Space, broadcast
 from jobs.errors import BadRequest, NotFound, UnknownArtifact, UnsupportedByModel
-from jobs.sources import ArtifactRef, Source
+from jobs.sources import ArtifactRef, LatentSource
 from workers.blocks import Answer, Op
 from workers.images import Pixels, to_pixels
 from workers.job import RunningJob
@@ -47,7 +47,7 @@ class Truncation:
     class_index: int | None = None
 
 
-def resolve(job: RunningJob, model: Painter, source: Source) -> Latents:
+def resolve(job: RunningJob, model: Painter, source: LatentSource) -> Latents:
     """Seeds, numbers or an earlier job's latents. Raises BadRequest errors."""
     if source.seeds is not None:
         return from_seeds(source.seed_list(), model.generator)
