@@ -9,7 +9,7 @@ official code gives those a batch of zeros beside the samples, which is not repe
 Axis letters: N samples, K components, D numbers of a flattened sample.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,23 +127,6 @@ def latent_directions(found: Components, pairs: Iterable[tuple[Tensor, Tensor]])
     targets = torch.cat(latents)
     solved = torch.linalg.lstsq(torch.cat(coordinates), targets, driver="gelsd").solution
     return solved / solved.norm(dim=1, keepdim=True), targets.mean(dim=0)
-
-
-def reach(
-    ws: Tensor, found: Components, component: int, strength: float, layers: Sequence[int] | None = None
-) -> Tensor:
-    """Take latents to a coordinate along a component, as the editing of encoder4editing and PTI does.
-
-    There a strength is not a step: it is where to arrive, in standard deviations from the mean, measured on
-    the first layer. ws: (N, L, w_dim) -> the same.
-    """
-    axis, stdev = found.axes[component].to(ws), float(found.stdev[component])
-    here = (ws[:, 0] - found.mean.to(ws)) @ axis
-    step = (strength * stdev - here)[:, None, None] * axis
-    moved = ws.clone()
-    chosen = list(range(ws.shape[1]) if layers is None else layers)
-    moved[:, chosen] += step
-    return moved
 
 
 def directions(found: Components, space: Space, stdev: Tensor, prefix: str = "ganspace_") -> list[Direction]:

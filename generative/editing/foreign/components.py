@@ -8,7 +8,7 @@ rosinality's SeFa.
 * `factor.pt`: `eigvec` (D, D), one direction a column.
 
 Strengths are in standard deviations, which is what GANSpace's sigma is. The editing of encoder4editing takes
-latents TO a coordinate instead: `generative.discovery.ganspace.reach`.
+latents TO a coordinate instead: `generative.editing.placing.to_coordinate`.
 """
 
 from collections.abc import Callable

@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from generative.discovery.ganspace import (
-    Components,
     batch_size,
     directions,
     incremental_pca,
     latent_directions,
     pca,
     random_axes,
-    reach,
     spread,
 )
 from generative.editing.direction import apply
@@ -87,19 +85,6 @@ def test_components_of_activations_and_their_latents_agree_with_the_official_cod
     stored.assert_all_read()
 
 
-def test_edits_of_the_encoders_agree_with_the_official_code():
-    stored = Vectors("ganspace", "e4e_edit")
-    axes, mean = stored["pca_comp_used"][:, 0].double(), stored["pca_mean"][0].double()
-    found = Components(mean, axes, stored["pca_std_used"].double(), torch.zeros(3))
-    edited = [
-        reach(w[None], found, i, float(strength), range(start, end))[0]
-        for w in stored["w"]
-        for i, (_, start, end, strength) in enumerate(stored["edits"].tolist())
-    ]
-    torch.testing.assert_close(torch.stack(edited), stored["edited"], rtol=0, atol=1e-4)
-    stored.assert_all_read()
-
-
 def test_batches_give_the_axes_of_all_samples():
     samples = torch.randn(900, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     samples = samples * torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]) + 3
@@ -127,14 +112,6 @@ def test_a_component_s_direction_moves_by_its_standard_deviation():
     assert first.name == "ganspace_0" and abs(float(first.vector[1])) > 0.99
     moved = apply(torch.zeros(1, 4), first, 1.0)
     assert float(moved.norm()) == pytest.approx(4, rel=0.05)
-
-
-def test_a_strength_of_reach_is_where_to_arrive():
-    found = Components(torch.ones(3).double(), torch.eye(3).double()[:1], torch.tensor([2.0]), torch.ones(1))
-    ws = torch.full((1, 4, 3), 9.0)
-    once = reach(ws, found, 0, 1.5, (0, 1))
-    assert once[0, :, 0].tolist() == [4.0, 4.0, 9.0, 9.0]
-    torch.testing.assert_close(reach(once, found, 0, 1.5, (0, 1)), once)
 
 
 @pytest.fixture

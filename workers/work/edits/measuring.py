@@ -127,9 +127,7 @@ class Measuring:
         inside = mask[first : first + len(after), 0].numpy() > 0
         change = np.abs(after.astype(np.int16) - before.astype(np.int16)).mean(axis=3)
         for where, values in ((inside, tally.inside), (~inside, tally.outside)):
-            values.extend(
-                float(change[i][where[i]].mean()) if where[i].any() else 0.0 for i in range(len(after))
-            )
+            values += [float(c[w].mean()) if w.any() else 0.0 for c, w in zip(change, where, strict=True)]
 
 
 def shown(moves: Mapping[str, float]) -> dict[str, float]:
