@@ -81,7 +81,7 @@ class Layer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str
-    channels: int
+    channels: int = 0
     """Length of its style."""
 
 

@@ -1,6 +1,7 @@
 """Whether a model can carry out the operations of an edit, which act one after the other.
 
-Latents go one way: from z over w and w+ (and p and p+, which are the same place) to s. So each operation says
+Latents go one way: from z over w and w+ (and p and p+, which are the same place) to s; those with a map of
+features move in w alone. So each operation says
 where it acts, and that must lie ahead.
 """
 
@@ -24,7 +25,7 @@ from jobs.errors import BadRequest, UnsupportedByModel
 from jobs.shapes import check_latents, check_layers, check_packed, check_space, count, shape_of
 from jobs.sources import LatentSource, parse_layers
 
-_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2, "features": 3}
+_WAY = {"z": 0, "p": 1, "p+": 1, "w": 1, "w+": 1, "s": 2, "features": 1}
 _OFF_GRID = ("stylegan3",)  # families whose features are not laid out as their pictures are
 
 
@@ -195,6 +196,6 @@ def _check_mask(mask: AnyMask, card: Card, where: str) -> None:
 
 def _onward(at: str, to: str, where: str) -> str:
     """The space after an operation in `to`."""
-    if _WAY[to] < _WAY[at]:
+    if _WAY[to] < _WAY[at] or (at == "features" and to not in ("w", "w+")):
         raise UnsupportedByModel(f"{where} acts in {to!r}, and {at!r} does not lead there.")
     return at if _WAY[to] == _WAY[at] else to

@@ -92,6 +92,8 @@ def _put_latents(bench: Bench, drafts: Sequence[Draft]) -> None:
     """Of all edits, those of one source one after the other. What touches features is not in them."""
     if bench.job.request.output.latents == "none":
         return
+    if bench.before.features:
+        raise UnsupportedByModel("output.latents: maps of features are not put out")
     codes = [bench.code(draft.codes[0], draft.painter) for draft in drafts]
     rows = {name: torch.stack([code[name] for code in codes], dim=1).flatten(0, 1) for name in codes[0]}
     space, tensor = next((s, rows[name]) for name, s in _CODES.items() if name in rows)

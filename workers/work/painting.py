@@ -17,7 +17,7 @@ from torch import Tensor
 from generative.editing.regions import blend, mask_at
 from generative.editing.units import switch
 from generative.generator import Generator, Hook, Noise, StyleGenerator, pass_on
-from generative.inversion.feature_space import standing
+from generative.inversion.feature_space import carried, standing
 from generative.pixels import to_uint8
 from generative.spaces import broadcast
 
@@ -140,6 +140,11 @@ def _share(mask: Tensor) -> Tensor:
 
 def _inputs_of(prefix: str, inputs: Inputs) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in inputs.items() if n.startswith(prefix)}
+
+
+def carry(generator: StyleGenerator, inputs: Inputs) -> dict[str, Tensor]:
+    """ws (N, L, w_dim) and maps `features:<layer>` that stand there -> the maps for `moved` (N, L, w_dim)."""
+    return carried(generator, inputs, inputs["moved"])
 
 
 def style_rows(generator: StyleGenerator, inputs: Inputs) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from generative.editing.direction import Direction
 from generative.generator import StyleGenerator
+from generative.inversion.feature_space import FEATURES
 from generative.p_space import to_pn
 from generative.spaces import Space, broadcast
 from generative.statistics import WStatistics
@@ -72,11 +73,12 @@ class Bench:
 
     def in_space(self, latents: Latents, space: Space, painter: Painter) -> Latents:
         """The latents in a space, or in the one like it whose layers may be chosen. `painter` makes styles.
+        Features stay what they are: their rows are in W+.
 
         Raises UnsupportedByModel where there is no way.
         """
         space = PLUS.get(space, space)
-        if latents.space is space:
+        if latents.space is space or (latents.space is Space.FEATURES and space is Space.W_PLUS):
             return latents
         if space is Space.Z:
             raise UnsupportedByModel(f"latents that are in {latents.space} cannot be brought to z")
@@ -89,9 +91,21 @@ class Bench:
 
     def code(self, latents: Latents, painter: Painter) -> dict[str, Tensor]:
         """What `painting.Paint` takes."""
+        if latents.space is Space.FEATURES:
+            return {"ws": latents.rows} | self._carried(latents, painter)
         if latents.space is Space.S or not isinstance(painter.generator, StyleGenerator):
             return paintable(self.job, self.model, latents, self.truncation)
         return {"ws": self.ws(latents)}
+
+    def _carried(self, latents: Latents, painter: Painter) -> dict[str, Tensor]:
+        """The maps of features, moved as their layers are by what became of the ws."""
+        maps = {FEATURES + name: t for name, t in latents.features.items()}
+        if latents.rows is self.before.rows:
+            return maps
+        moved: dict[str, Tensor] = self.job.forward(
+            painter, painting.carry, {"ws": self.before.rows, "moved": latents.rows, **maps}
+        )
+        return moved
 
     def others(self, source: LatentSource) -> Latents:
         """Latents that an operation names."""
