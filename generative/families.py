@@ -20,6 +20,7 @@ from generative.networks import (
     eigengan,
     gan,
     gan_zoo_pgan,
+    ghfeat_encoder,
     idinvert,
     idinvert_encoder,
     pggan,
@@ -59,6 +60,7 @@ ENCODERS: dict[str, Kind] = {
     "idinvert_encoder": Kind(idinvert_encoder.IdInvertEncoderConfig, idinvert_encoder.Encoder),
     "psp_encoder": Kind(psp_encoder.StyleMapEncoderConfig, psp_encoder.Encoder),
     "e4e_encoder": Kind(psp_encoder.StyleMapEncoderConfig, e4e_encoder.Encoder),
+    "ghfeat_encoder": Kind(ghfeat_encoder.GHFeatEncoderConfig, ghfeat_encoder.Encoder),
     "alae_encoder": Kind(alae_encoder.ALAEEncoderConfig, alae_encoder.Encoder),
 }
 NETWORKS = GENERATORS | ENCODERS

@@ -20,7 +20,7 @@ from jobs.editing import EditInput
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EvaluateInput
 from jobs.fit_edits import check_operations
-from jobs.inversion import DownsampleDegradation, Inversion
+from jobs.inversion import DownsampleDegradation, Inversion, sight
 from jobs.schemas import (
     EditRequest,
     EvaluateRequest,
@@ -64,9 +64,9 @@ def completed(request: JobRequest, card: Card) -> JobRequest:
     """The request with what its inversion leaves out, which depends on the method and on the model."""
     given = request.input
     if isinstance(given, InvertInput):
-        given = given.completed(bool(card.encoder), card.spaces)
+        given = given.completed(sight(card.encoder), card.spaces)
     elif isinstance(given, EditInput):
-        inversion = given.inversion.completed(bool(card.encoder), card.spaces)
+        inversion = given.inversion.completed(sight(card.encoder), card.spaces)
         given = given.model_copy(update={"inversion": inversion})
     return request.model_copy(update={"input": given})
 
@@ -127,6 +127,8 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         listed = ", ".join(dict.fromkeys((method.space, *method.spaces)))
         raise BadRequest(f"{where}.space: {given.method} searches in {listed}, not in {space!r}.")
     check_space(space, card, f"{where}.space")
+    if method.encoder and sight(card.encoder) == "s" and space != "s":
+        raise UnsupportedByModel(f"{where}.space: the encoder of {card.name!r} sees styles; take s.")
     if (layer := given.features.layer) is not None and layer not in (names := _layer_names(card)):
         raise BadRequest(f"{where}.features.layer: there is no layer {layer!r}, only {', '.join(names)}.")
     if given.method == "pti" and given.degradation is not None:
@@ -137,8 +139,8 @@ def _check_inversion(given: Inversion, card: Card, where: str) -> None:
         raise BadRequest(
             f"{where}.losses: pixel and perceptual would both be 0; {given.method} needs one of them."
         )
-    if losses.in_domain and not card.encoder:
-        raise UnsupportedByModel(f"{where}.losses.in_domain: the model {card.name!r} has no encoder.")
+    if losses.in_domain and sight(card.encoder) != "w+":
+        raise UnsupportedByModel(f"{where}.losses.in_domain: the model {card.name!r} has no encoder to W+.")
     if given.class_index is not None:
         card.class_number(given.class_index, f"{where}.class")
     elif card.classes and (space == "z" or given.method == "multi_code"):

@@ -4,7 +4,7 @@ request may say otherwise.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -106,10 +106,17 @@ METHODS: Mapping[str, Defaults] = {
     "stylespace": Defaults("s", 500, 0.1, "ramp"),
     "multi_code": Defaults("w", 3000, 1.0, spaces=("z",)),
     "pti": Defaults("w", 450, 0.01, "ramp", 0.05, pixel=0.0, spaces=("w+",)),
-    "encoder": Defaults("w+", 0, 0.01, encoder=True, spaces=("w",)),
+    "encoder": Defaults("w+", 0, 0.01, encoder=True, spaces=("w", "s")),
     "in_domain": Defaults("w+", 100, 0.01, in_domain=2.0, encoder=True),
     "diffusion": Defaults("w+", 100, 0.01, encoder=True, needs=("mask",)),
 }
+
+
+def sight(encoder: Mapping[str, Any]) -> Literal["w+", "s"] | None:
+    """The space in which a model's encoder sees pictures, by its card; None without one."""
+    if not encoder:
+        return None
+    return "s" if encoder.get("network") == "ghfeat_encoder" else "w+"
 
 
 class StopRule(Strict):
@@ -253,11 +260,16 @@ class Inversion(Strict):
         assert self.method is not None
         return METHODS[self.method].within(self.space)
 
-    def completed(self, has_encoder: bool, spaces: Collection[str]) -> Self:
-        """With what was left out, as it is for a model of these spaces. Once complete, it stays so."""
-        method = self.method or ("hybrid" if has_encoder else "projector")
+    def completed(self, seen_in: SearchSpace | None, spaces: Collection[str]) -> Self:
+        """With what was left out, as it is for a model of these spaces. Once complete, it stays so.
+
+        seen_in: `sight` of its encoder.
+        """
+        method = self.method or ("hybrid" if seen_in else "projector")
         rest = METHODS[method].behind(self.degradation)
         space = self.space or rest.space_in(spaces)
+        if self.space is None and rest.encoder and seen_in == "s":
+            space = "s"
         rest = rest.within(space)
         losses = {
             name: getattr(rest, name) if value is None else value

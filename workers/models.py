@@ -23,7 +23,7 @@ from generative.editing.files import Members, load_sets
 from generative.editing.unit_table import UnitTable
 from generative.generator import Generator, StyleGenerator
 from generative.inversion.codes import CodeBook
-from generative.inversion.encoding import Encoder, encode
+from generative.inversion.encoding import Encoder, encode, seen_in
 from generative.inversion.search import viewed
 from generative.losses import PerceptualDistance
 from generative.metrics.examiner import Examiner
@@ -47,11 +47,13 @@ LENDER = "portraits"  # the shipped model whose feature network serves colour mo
 
 
 class Encoding:
-    """An encoder for a generator: called with pictures (N, C, H, W) it gives ws (N, L, D)."""
+    """An encoder for a generator: called with pictures (N, C, H, W) it gives ws (N, L, D), or in the space S
+    styles (N, S).
+    """
 
     def __init__(self, encoder: Encoder, generator: StyleGenerator) -> None:
         self._encoder, self._generator = encoder, generator
-        self.img_resolution = generator.img_resolution
+        self.img_resolution, self.space = generator.img_resolution, seen_in(encoder)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         return encode(self._encoder, images, self._generator)

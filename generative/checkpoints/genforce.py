@@ -51,7 +51,7 @@ def read_stylegan(name: str, config_type: type[StyleGANConfig], root: object, bu
     fused = fused_scale(named, length(shapes, "synthesis.output{}.weight"))
     config = stylegan_config(config_type, shapes, "auto" if fused is None else fused)
     state = make_tensors(specs, budget)
-    _check_lod(state.get("synthesis.lod"), len(config.channels))
+    check_lod(state.get("synthesis.lod"), len(config.channels))
     notes = [] if fused is not None else ["fused_scale is not in the file; 'auto', the official default"]
     if (psi := state.pop(PSI, None)) is not None:
         notes.append(_psi_note(psi, config.num_ws))
@@ -64,7 +64,7 @@ def _read_pggan(root: Any, budget: int) -> Contents:
     specs = modern(_specs(root))
     config = pggan_config(shapes_of(specs))
     state = make_tensors(specs, budget)
-    _check_lod(state["lod"], len(config.channels))
+    check_lod(state["lod"], len(config.channels))
     note = "labels, if it was trained with them, are the end of z: they cannot be told from it"
     return Contents("genforce-pggan", Network("pggan", config, state), notes=(note,))
 
@@ -111,7 +111,7 @@ def _has_w_per_layer(group: dict[Any, Any]) -> bool:
     return len(last) == 2 and len(style) == 2 and last[0] == layers * style[1]
 
 
-def _check_lod(lod: Tensor | None, blocks: int) -> None:
+def check_lod(lod: Tensor | None, blocks: int) -> None:
     """A stored level of detail must be one that the network has; a wrong shape will be found later."""
     if lod is not None and lod.ndim == 0 and not 0 <= float(lod) <= blocks - 1:
         raise CheckpointError("bad_config", f"the file has lod {float(lod)}, of a network of {blocks} blocks")

@@ -1,5 +1,5 @@
 """Pickles of NVlabs: the StyleGAN2 of stylegan2-ada-pytorch and of the stylegan3 repository, and StyleGAN3;
-those of TensorFlow are handed to `tensorflow`.
+those of TensorFlow are handed to `tensorflow` and `ghfeat`.
 
 Networks in these files carry their own source text, which the official loader runs. We read the data around
 it: the constructor's arguments and the tensors of each module. Parameter names are already ours.
@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from generative.checkpoints import allowed, tensorflow
+from generative.checkpoints import allowed, ghfeat, tensorflow
 from generative.checkpoints.configs import read_config
 from generative.checkpoints.contents import Contents, Network, make_state
 from generative.checkpoints.errors import CheckpointError, some_of
@@ -48,8 +48,9 @@ def read_nvlabs(content: bytes, budget: int) -> Contents:
     root = read_pickle(stream, allowed.nvlabs(_nested_storage))
     if stream.read(1):
         raise CheckpointError("malformed", "something follows after the end of the pickle")
-    if tensorflow.recognises(root):
-        return tensorflow.read(root, budget)
+    for known in (tensorflow, ghfeat):
+        if known.recognises(root):
+            return known.read(root, budget)
     if not isinstance(root, dict):
         raise CheckpointError("unsupported_format", "a pickle that holds no dictionary of networks")
     if "G_ema" not in root:

@@ -8,7 +8,7 @@ Names and layouts are translated as in the converter of NVlabs/stylegan2-ada-pyt
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,14 +16,18 @@ from torch import Tensor
 
 from generative.checkpoints.configs import read_config
 from generative.checkpoints.contents import Contents, Network
+from generative.checkpoints.dnnlib_networks import (
+    generator_variables,
+    is_network,
+    kernel_last,
+    part_of,
+    state_of,
+    transposed,
+)
 from generative.checkpoints.errors import CheckpointError
-from generative.checkpoints.numpy_arrays import array_spec
-from generative.checkpoints.pickles import Inert
-from generative.checkpoints.tensors import TensorSpec, make_tensors
+from generative.checkpoints.tensors import make_tensors
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.ops.upfirdn2d import fir_filter
-
-NETWORK = "dnnlib.tflib.network.Network"
 
 #: their arguments -> fields of our configuration
 _FIELDS = {
@@ -75,11 +79,7 @@ _PARTS = {
 
 def recognises(root: object) -> bool:
     """Whether it is a tuple (G, D, Gs) of networks."""
-    return (
-        isinstance(root, tuple)
-        and len(root) == 3
-        and all(isinstance(network, Inert) and network.name == NETWORK for network in root)
-    )
+    return isinstance(root, tuple) and len(root) == 3 and all(map(is_network, root))
 
 
 def read(root: Any, budget: int) -> Contents:
@@ -89,11 +89,11 @@ def read(root: Any, budget: int) -> Contents:
         CheckpointError: `unsupported_format` for other networks than StyleGAN2, `malformed`, `bad_config`,
             and those of the tensors.
     """
-    Gs = _state(root[2])
-    specs = dict(_variables(Gs))
+    Gs = state_of(root[2])
+    specs = dict(generator_variables(Gs))
     if "synthesis/4x4/Conv/mod_weight" not in specs:
         raise CheckpointError("unsupported_format", "a TensorFlow network that is not StyleGAN2")
-    config = config_from_kwargs(_part(Gs, "static_kwargs"))
+    config = config_from_kwargs(part_of(Gs, "static_kwargs"))
     state = dict(_translate(name, value) for name, value in make_tensors(specs, budget).items())
     return Contents("tensorflow-pickle", Network("stylegan2", config, state | _filters(config)))
 
@@ -115,40 +115,13 @@ def config_from_kwargs(kwargs: Mapping[Any, Any]) -> StyleGAN2Config:
     return read_config(StyleGAN2Config, fields)
 
 
-def _state(network: object) -> dict[Any, Any]:
-    if isinstance(network, Inert) and network.name == NETWORK and isinstance(network.state, dict):
-        return network.state
-    raise CheckpointError("malformed", "a network without a state")
-
-
-def _part(state: dict[Any, Any], name: str) -> dict[Any, Any]:
-    part = state.get(name)
-    if not isinstance(part, dict):
-        raise CheckpointError("malformed", f"{name} of a network is not a dictionary")
-    return part
-
-
-def _variables(Gs: dict[Any, Any]) -> Iterator[tuple[str, TensorSpec]]:
-    """All that the network has, by path: its own variables, and those of mapping and synthesis."""
-    components = _part(Gs, "components")
-    parts = {"": Gs} | {f"{name}/": _state(components.get(name)) for name in ("mapping", "synthesis")}
-    for prefix, part in parts.items():
-        listed = part.get("variables")
-        for entry in listed if isinstance(listed, list) else [None]:
-            match entry:
-                case (str(name), value):
-                    yield prefix + name, array_spec(value)
-                case _:
-                    raise CheckpointError("malformed", "the variables of a network are not names and arrays")
-
-
 def _translate(name: str, value: Tensor) -> tuple[str, Tensor]:
     """Under our name and in our layout. Unknown names, and shapes without such a layout, stay as they are."""
     if name == "dlatent_avg":
         return "mapping.w_avg", value
     if match := re.fullmatch(r"mapping/(?:Dense(\d{1,2})|LabelEmbed)/(weight|bias)", name):
         layer = f"fc{int(match[1])}" if match[1] else "embed"
-        return f"mapping.{layer}.{match[2]}", _transposed(value)
+        return f"mapping.{layer}.{match[2]}", transposed(value)
     if match := re.fullmatch(r"synthesis/noise(\d{1,2})", name):
         return f"{_noise_layer(int(match[1]))}.noise_const", _without_ones(value, 2)
     if name == "synthesis/4x4/Const/const":
@@ -169,14 +142,9 @@ def _in_our_layout(layer: str, part: str, value: Tensor) -> Tensor:
     if part == "affine.bias":
         return value + 1  # their layers add the 1 when they run
     if part == "weight" and value.ndim == 4:
-        value = value.permute(3, 2, 0, 1).contiguous()  # from (k, k, I, O)
+        value = kernel_last(value)
         return value.flip((2, 3)) if layer == "conv0" else value
-    return _transposed(value)
-
-
-def _transposed(value: Tensor) -> Tensor:
-    """Matrices with their axes exchanged: theirs are (inputs, outputs)."""
-    return value.T.contiguous() if value.ndim == 2 else value
+    return transposed(value)
 
 
 def _without_ones(value: Tensor, ndim: int) -> Tensor:

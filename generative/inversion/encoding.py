@@ -2,16 +2,19 @@
 
 from typing import Any, Protocol, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from generative.generator import StyleGenerator
 from generative.inversion.restyle import restyle
-from generative.spaces import broadcast
+from generative.networks import ghfeat_encoder
+from generative.spaces import Space, broadcast
 
 
 class Encoder(Protocol):
-    """Takes pictures (N, C, R, R) of its own size; gives ws (N, L, D), or one w (N, D) for all layers.
+    """Takes pictures (N, C, R, R) of its own size; gives ws (N, L, D), or one w (N, D) for all layers. That
+    of GH-Feat gives styles.
 
     One that takes twice as many channels is ReStyle's, and sees what it has painted so far as well.
     """
@@ -28,8 +31,14 @@ class Residual(Encoder, Protocol):
     latent_avg: Tensor  # (L, D)
 
 
+def seen_in(encoder: Encoder) -> Space:
+    """The space of what `encode` makes: W+, or S."""
+    return Space.S if isinstance(encoder, ghfeat_encoder.Encoder) else Space.W_PLUS
+
+
 def encode(encoder: Encoder, images: Tensor, generator: StyleGenerator) -> Tensor:
-    """images: (N, C, H, W) in [-1, 1], of any size -> ws (N, L, D) of the generator.
+    """images: (N, C, H, W) in [-1, 1], of any size -> ws (N, L, D) of the generator, or its styles (N, S) if
+    the encoder sees those.
 
     An encoder of smaller pictures than these sees them averaged, as the official codes have it.
     """
@@ -42,4 +51,7 @@ def encode(encoder: Encoder, images: Tensor, generator: StyleGenerator) -> Tenso
         average = cast(Residual, encoder).latent_avg
         *_, last = restyle(images, encoder, generator.synthesize, average)
         return last.ws
-    return broadcast(encoder(images), generator.num_ws)
+    found = encoder(images)
+    if isinstance(encoder, ghfeat_encoder.Encoder):
+        return torch.cat(ghfeat_encoder.styles_of(found, encoder.config.style_widths), dim=1)
+    return broadcast(found, generator.num_ws)

@@ -125,6 +125,7 @@ class Encoder(nn.Module):
     def __init__(self, config: GHFeatEncoderConfig) -> None:
         super().__init__()
         self.config, self.img_resolution = config, config.img_resolution
+        self.img_channels = config.img_channels
         self.stem = Conv(config.img_channels, config.width, 7, 2, bias=False)
         self.norm = FrozenBatchNorm(config.width)
         self.stages = Stages(Bottleneck, config.width, config.channels, config.depths, (1, 2, 2, 2))

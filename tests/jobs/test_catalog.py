@@ -342,6 +342,21 @@ def test_z_of_a_model_with_classes_needs_one_of_them(card, how):
     check(request("invert", images=IMAGES, method="projector"), some)
 
 
+def test_an_encoder_of_styles_is_for_searches_in_s(card):
+    seer = card.model_copy(update={"encoder": {"network": "ghfeat_encoder"}, "spaces": ("z", "w", "w+", "s")})
+
+    check(request("invert", images=IMAGES), seer)
+    check(request("invert", images=IMAGES, method="encoder", space="s"), seer)
+    check(request("invert", images=IMAGES, method="projector", space="w"), seer)
+    for how in ({"space": "w"}, {"method": "encoder", "space": "w+"}):
+        with pytest.raises(UnsupportedByModel, match="sees styles; take s"):
+            check(request("invert", images=IMAGES, **how), seer)
+    with pytest.raises(BadRequest, match=r"in_domain searches in w\+, not in 's'"):
+        check(request("invert", images=IMAGES, method="in_domain"), seer)
+    with pytest.raises(UnsupportedByModel, match=r"no encoder to W\+"):
+        check(request("invert", images=IMAGES, losses={"in_domain": 1}), seer)
+
+
 def test_landmarks_are_for_one_alignment_and_one_for_each_picture(card):
     face = [[0.0, 0.0]] * 68
 

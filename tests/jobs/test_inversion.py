@@ -8,7 +8,7 @@ SPACES = ("z", "w", "w+", "s", "p", "p+")
 MASK = {"type": "mask", "image": "img_" + "0" * 64}
 
 
-def completed(*, encoder: bool = True, spaces: tuple[str, ...] = SPACES, **given: object) -> Inversion:
+def completed(*, encoder: str | None = "w+", spaces: tuple[str, ...] = SPACES, **given: object) -> Inversion:
     return Inversion.model_validate(given).completed(encoder, spaces)
 
 
@@ -16,8 +16,12 @@ def completed(*, encoder: bool = True, spaces: tuple[str, ...] = SPACES, **given
     "given, method, space",
     [
         ({}, "hybrid", "w+"),
-        ({"encoder": False}, "projector", "w"),
-        ({"encoder": False, "spaces": ("z",)}, "projector", "z"),
+        ({"encoder": None}, "projector", "w"),
+        ({"encoder": None, "spaces": ("z",)}, "projector", "z"),
+        ({"encoder": "s"}, "hybrid", "s"),
+        ({"encoder": "s", "method": "encoder"}, "encoder", "s"),
+        ({"encoder": "s", "method": "projector"}, "projector", "w"),
+        ({"encoder": "s", "degradation": MASK}, "hybrid", "s"),
         ({"degradation": {"type": "downsample", "factor": 2}}, "hybrid", "w+"),
         ({"degradation": MASK}, "hybrid", "w"),
         ({"degradation": {"type": "gray"}}, "hybrid", "w"),
@@ -29,7 +33,7 @@ def completed(*, encoder: bool = True, spaces: tuple[str, ...] = SPACES, **given
 def test_method_and_space_follow_the_model_and_the_degradation(given, method, space):
     found = completed(**given)
     assert (found.method, found.space) == (method, space)
-    assert found.completed(True, SPACES).space == space  # once complete, it stays so
+    assert found.completed("w+", SPACES).space == space  # once complete, it stays so
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from generative.cards import About
 from generative.generator import sample_z
 from generative.inversion import weight_delta
 from generative.inversion.alignment import cut, ffhq_frame, ffhq_frame_of_landmarks
-from generative.networks import lpips
+from generative.networks import ghfeat_encoder, lpips, stylegan
+from generative.networks.ghfeat_encoder import GHFeatEncoderConfig
 from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.pixels import to_uint8
@@ -59,6 +60,11 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(repo / "flat", tiny("gan"), About(name="flat"))
     wide = StyleGAN2Config(img_resolution=64, z_dim=8, w_dim=8, mapping_layers=1, channel_max=8)
     save_model(repo / "wide", Generator(wide).eval(), About(name="wide"))
+    one = stylegan.StyleGANConfig(64, (8, 8, 8, 8, 4), z_dim=8, w_dim=8, mapping_layers=1, mapping_fmaps=8)
+    widths = (16,) * 8 + (8,) * 2
+    sees = GHFeatEncoderConfig(img_resolution=64, width=4, depths=(1,) * 4, pyramid=8, style_widths=widths)
+    seer = ghfeat_encoder.Encoder(sees).eval()
+    save_model(repo / "ghfeat", stylegan.Generator(one).eval(), About(name="ghfeat"), encoder=seer)
     return repo
 
 
@@ -127,6 +133,25 @@ def test_an_encoder_alone_is_one_look(run, upload, read, context):
     assert np.abs(reconstruction(job, read).astype(int) - expected).max() <= 1
     assert job.result["images"][0]["stopped"] == "encoder"
     assert "loss.png" not in {output.name for output in job.outputs}
+
+
+def test_an_encoder_of_styles_is_searched_from_in_s(run, upload, read, context):
+    picture = upload(ramp(64, 64))
+    looked = run(model="ghfeat", images=[picture], method="encoder")
+    model = context.models.get(TENANT, "ghfeat")
+    with torch.no_grad():
+        seen = model.encode(to_tensor(ramp(64, 64)[None]))
+    found = load_tensors(read(looked, "latents.safetensors"))
+    torch.testing.assert_close(found["s"], seen, rtol=0, atol=1e-4)
+    source = {"artifact": {"job": looked.id, "name": "latents.safetensors"}}
+    again = run("generate", model="ghfeat", source=source)
+    assert (
+        np.abs(pixels_of(read(again, "image_0000.png")).astype(int) - reconstruction(looked, read)).max() <= 1
+    )
+    nearer = run(model="ghfeat", images=[picture], steps=10).result["images"][0]["psnr_db"]
+    assert nearer > looked.result["images"][0]["psnr_db"] + 1
+    job = run(model="ghfeat", images=[picture], space="w", steps=1, fails=True)
+    assert job.error.code == "unsupported_by_model" and "take the space s" in job.error.detail
 
 
 def test_the_default_begins_at_the_encoder_where_there_is_one(run, upload, portrait):

@@ -27,7 +27,7 @@ from generative.inversion.search import CONSTANT, CYCLE, RAMP, Search, SearchOpt
 from generative.program import Course, Outcome, Program
 from generative.spaces import Space
 from jobs.errors import JobFailed, NotFound, UnsupportedByModel
-from jobs.inversion import Inversion, LossWeights
+from jobs.inversion import Inversion, LossWeights, sight
 from workers.images import Pixels, to_pixels, to_tensor
 from workers.job import RunningJob
 from workers.latents import Latents
@@ -71,7 +71,7 @@ def invert_pictures(
 
     Raises JobFailed `diverged` if a picture's loss explodes, and UnsupportedByModel.
     """
-    how = given.completed(model.encoder is not None, model.card.spaces)
+    how = given.completed(sight(model.card.encoder), model.card.spaces)
     task = _Task(job, model, how, observe(job, model, how, originals), preview_every)
     if how.method == "multi_code":
         return task.composed(share)
@@ -123,6 +123,10 @@ class _Task:
             observed = F.interpolate(observed, size=(side, side), mode="bicubic").clamp(-1, 1)
         ws = self.job.forward(Subject(model.encode), _look, {"images": observed})
         assert self.code is not None and self.code.encode is not None
+        if model.encode.space is Space.S:
+            if self.code.space is not Space.S:
+                raise UnsupportedByModel(f"the encoder of {model.name!r} sees styles: take the space s")
+            return ws
         with torch.no_grad():
             return self.code.encode(ws.to(next(model.generator.parameters()))).cpu()
 

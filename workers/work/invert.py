@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from generative.spaces import Space
-from jobs.inversion import Inversion
+from jobs.inversion import Inversion, sight
 from jobs.schemas import InvertRequest
 from workers import encode, plots
 from workers.encode import strip
@@ -64,7 +64,7 @@ def invert(job: RunningJob[InvertRequest]) -> Result:
 def settings_of(given: Inversion, model: LoadedModel) -> dict[str, Any]:
     """All that decides what is found, for provenance."""
     fields = set(Inversion.model_fields)
-    complete = given.completed(model.encoder is not None, model.card.spaces)
+    complete = given.completed(sight(model.card.encoder), model.card.spaces)
     return complete.model_dump(mode="json", include=fields)
 
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from generative.checkpoints import allowed, tensorflow
+from generative.checkpoints.dnnlib_networks import NETWORK
 from generative.checkpoints.errors import CheckpointError
 from generative.checkpoints.pickles import Inert, read_pickle
-from generative.checkpoints.tensorflow import NETWORK, config_from_kwargs
+from generative.checkpoints.tensorflow import config_from_kwargs
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.spaces import truncate
 

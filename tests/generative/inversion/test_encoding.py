@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generative.generator import StyleGenerator
-from generative.inversion.encoding import encode
-from generative.networks import e4e_encoder, psp_encoder
+from generative.inversion.encoding import encode, seen_in
+from generative.networks import e4e_encoder, ghfeat_encoder, psp_encoder
+from generative.networks.ghfeat_encoder import GHFeatEncoderConfig
 from generative.networks.psp_encoder import StyleMapEncoderConfig
+from generative.spaces import Space
 from tests.families import tiny
 
 
@@ -68,3 +70,17 @@ def test_an_encoder_of_twice_the_channels_sees_what_it_has_painted(generator, mo
             painted = F.adaptive_avg_pool2d(generator.synthesize(ws), 256)
             ws = encoder(torch.cat([seen, painted], dim=1), ws)
     torch.testing.assert_close(found, ws, rtol=1e-4, atol=1e-5)
+
+
+def test_the_encoder_of_ghfeat_sees_styles(generator):
+    torch.manual_seed(0)
+    widths = (16,) * 8 + (8,) * 2
+    config = GHFeatEncoderConfig(img_resolution=64, width=4, depths=(1,) * 4, pyramid=8, style_widths=widths)
+    encoder = ghfeat_encoder.Encoder(config).eval()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        found = encode(encoder, images, generator)
+        rows = encoder(images)
+    assert seen_in(encoder) is Space.S and found.shape == (2, sum(widths))
+    assert torch.equal(found[:, 16:32], rows[:, 1, :16]) and torch.equal(found[:, -8:], rows[:, 9, :8])
+    assert seen_in(Fixed(8, True)) is Space.W_PLUS
