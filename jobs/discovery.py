@@ -110,6 +110,34 @@ class StyleflowInput(PicturesInput):
         return self
 
 
+class HiganInput(FactorInput):
+    """The boundary of a factor, and the layers that carry it (Yang et al., 2021)."""
+
+    method: Literal["higan"]
+    samples: Annotated[int, Field(ge=200, le=MAX_PAINTED)] = 10_000
+    chosen: Annotated[int, Field(ge=MIN_SIDE, le=MAX_PAINTED // 2)] = 2000
+    """Pictures on each side that the boundary is found from, at most half of the samples."""
+    rescored: Annotated[int, Field(ge=16, le=2000)] = 256
+    """Of the samples, pictures that are moved layer by layer and read again."""
+
+
+class HessianInput(Discovery):
+    """Axes along which the Hessian is nearly diagonal (Peebles et al., 2020)."""
+
+    method: Literal["hessian"]
+    space: Literal["z", "w"] = "z"
+    count: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 8
+    """Of the basis that is learnt, the axes that move most."""
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 100
+    batch: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class EigenganInput(Discovery):
+    """The dimensions of an EigenGAN's subspaces (He et al., 2021)."""
+
+    method: Literal["eigengan"]
+
+
 LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
 
 
@@ -145,7 +173,17 @@ class DirectionsImport(Strict):
     licence: Text | None = None
 
 
-AnyDiscovery = SefaInput | GanspaceInput | InterfaceganInput | StylespaceInput | StyleflowInput | DissectInput
+AnyDiscovery = (
+    SefaInput
+    | GanspaceInput
+    | InterfaceganInput
+    | HiganInput
+    | StylespaceInput
+    | StyleflowInput
+    | HessianInput
+    | EigenganInput
+    | DissectInput
+)
 DiscoverInput = Annotated[AnyDiscovery, Field(discriminator="method")]
 """What a caller may post."""
 DirectionsInput = Annotated[AnyDiscovery | DirectionsImport, Field(discriminator="method")]

@@ -10,7 +10,9 @@ from jobs.discovery import (
     AnyDiscovery,
     DirectionsImport,
     DissectInput,
+    EigenganInput,
     GanspaceInput,
+    HessianInput,
     PicturesInput,
     SefaInput,
     StyleflowInput,
@@ -198,9 +200,10 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
 
 def _check_discover(given: AnyDiscovery, card: Card) -> None:
     card.refuse_set(given.name)
-    needed = "s" if isinstance(given, StylespaceInput) else "z" if isinstance(given, DissectInput) else "w"
-    if needed not in card.spaces:
+    if (needed := _space_of(given)) not in card.spaces:
         raise UnsupportedByModel(f"input.method: {given.method} needs the space {needed!r}.")
+    if isinstance(given, EigenganInput) and card.family != "eigengan":
+        raise UnsupportedByModel(f"input.method: the family {card.family} has no subspaces; take sefa.")
     if isinstance(given, DissectInput):
         _check_features(given.features, card)
     if given.class_index is not None:
@@ -215,6 +218,15 @@ def _check_discover(given: AnyDiscovery, card: Card) -> None:
         raise UnsupportedByModel(
             f"input.method: {given.method} reads pictures, and can only those of {WORLD!r}."
         )
+
+
+def _space_of(given: AnyDiscovery) -> str:
+    """The space that a model needs for a method."""
+    if isinstance(given, HessianInput):
+        return given.space
+    if isinstance(given, StylespaceInput):
+        return "s"
+    return "z" if isinstance(given, EigenganInput | DissectInput) else "w"
 
 
 def _check_features(wanted: Sequence[str], card: Card) -> None:

@@ -61,6 +61,20 @@ def factor_bars(factors: Sequence[FactorScore], title: str) -> bytes:
     return _png(figure)
 
 
+def layer_bars(rises: Sequence[float], together: float, chosen: Sequence[int], title: str) -> bytes:
+    """A PNG of one bar for each layer, in another colour where it is chosen, and a line for all together."""
+    figure = Figure(figsize=(7.2, 4.2), dpi=120, facecolor=PAPER, layout="constrained")
+    axes = figure.subplots()
+    colours = [COLOURS[1] if layer in chosen else COLOURS[0] for layer in range(len(rises))]
+    axes.bar(range(len(rises)), rises, color=colours, width=0.7)
+    axes.axhline(together, color=INK, linewidth=1.2, linestyle="--", label="all layers together")
+    axes.set_xticks(range(len(rises)))
+    _dress(axes, title, "layer", "rise")
+    axes.grid(visible=False, axis="x")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    return _png(figure)
+
+
 def part_bars(counts: Mapping[str, Mapping[str, int]], title: str) -> bytes:
     """A PNG of how many units of each layer go with each part: {layer: {part: units}}, one bar each."""
     parts = list(next(iter(counts.values())))

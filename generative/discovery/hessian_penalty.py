@@ -37,6 +37,22 @@ def hessian_penalty(
         epsilon: step of the second difference.
         reduction: over all elements of an output's variance.
     """
+    found = variances(G, z, signs, epsilon)
+    return torch.stack([v.max() if reduction == "max" else v.mean() for v in found]).sum()
+
+
+def row_penalties(
+    G: Callable[[Tensor], Tensor | Sequence[Tensor]], z: Tensor, signs: Tensor, epsilon: float = EPSILON
+) -> Tensor:
+    """The penalty of each latent alone, (N,): the largest element of its own outputs."""
+    found = variances(G, z, signs, epsilon)
+    return torch.stack([v.reshape(len(v), -1).amax(dim=1) for v in found]).sum(dim=0)
+
+
+def variances(
+    G: Callable[[Tensor], Tensor | Sequence[Tensor]], z: Tensor, signs: Tensor, epsilon: float = EPSILON
+) -> list[Tensor]:
+    """Over the draws, of the second difference of each output; each has the output's shape (N, ...)."""
     if len(signs) < 2:
         raise ValueError("a variance needs two draws")
     centre = _outputs(G(z))
@@ -49,8 +65,7 @@ def hessian_penalty(
         ]
         for x in signs
     ]
-    variances = [torch.stack(draws).var(dim=0, correction=1) for draws in zip(*differences, strict=True)]
-    return torch.stack([v.max() if reduction == "max" else v.mean() for v in variances]).sum()
+    return [torch.stack(draws).var(dim=0, correction=1) for draws in zip(*differences, strict=True)]
 
 
 def _outputs(result: Tensor | Sequence[Tensor]) -> list[Tensor]:

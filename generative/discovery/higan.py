@@ -17,6 +17,7 @@ from generative.discovery.interfacegan import Boundary, fit, split_rows
 CHOSEN = 2000  # latents on each side
 PSI, CUTOFF = 0.7, 8  # truncation of the first layers, which shortens moves in them
 DISTANCE = 2.0  # of the move that is scored
+CARRIES = 0.5  # of the largest rise, by a layer that carries a boundary
 
 
 def train_from_scores(latents: Tensor, scores: Tensor, chosen: int = CHOSEN, seed: int = 0) -> Boundary:
@@ -82,6 +83,14 @@ class Rescored:
 
     together: Tensor  # (...) all layers moved
     layers: Tensor  # (L, ...) one layer moved at a time
+
+
+def carrying(rises: Tensor, least: float = CARRIES) -> tuple[int, ...]:
+    """Layers (of L) that carry a boundary: those whose rise is at least a share of the largest. No layers if
+    nothing rises.
+    """
+    top = float(rises.max())
+    return tuple((rises >= least * top).nonzero().flatten().tolist()) if top > 0 else ()
 
 
 def rescore(ws: Tensor, boundary: Tensor, score: Callable[[Tensor], Tensor], psi: float = PSI) -> Rescored:

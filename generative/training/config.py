@@ -73,6 +73,8 @@ class TrainingConfig(RunConfig):
     path_weight: float = Field(default=0.0, ge=0)
     path_every: int = Field(default=8, gt=0)
     path_decay: float = 0.01
+    hessian_weight: float = Field(default=0.0, ge=0)  # of the Hessian penalty; the paper fine-tunes with it
+    hessian_every: int = Field(default=8, gt=0)
 
     channel_base: int = 2048
     channel_max: int = 160

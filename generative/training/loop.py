@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generative.discovery.hessian_penalty import DRAWS, draw_signs, hessian_penalty
 from generative.losses import PerceptualDistance
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.projected_discriminator import ProjectedDiscriminator
@@ -114,6 +115,8 @@ class Trainer:
         loss.backward()
         if self.config.path_weight and self._due(self.config.path_every):
             self._regularize_generator()
+        if self.config.hessian_weight and self._due(self.config.hessian_every):
+            self._untangle_generator()
         self.generator_optimizer.step()
         return loss.detach()
 
@@ -125,6 +128,19 @@ class Trainer:
         self.path_mean += self.config.path_decay * (lengths.detach().mean().item() - self.path_mean)
         penalty = (lengths - self.path_mean).square().mean()
         (self.config.path_weight * self.config.path_every * penalty).backward()
+
+    def _untangle_generator(self) -> None:
+        """Lazy Hessian penalty of all layers on half a batch, without fresh noise and mixing, which it would
+        see.
+        """
+        z = self._random_z(max(1, self.config.batch // 2))
+        penalty = hessian_penalty(self._layers_of, z, draw_signs(DRAWS, z, self.noise))
+        (self.config.hessian_weight * self.config.hessian_every * penalty).backward()
+
+    def _layers_of(self, z: Tensor) -> list[Tensor]:
+        """The outputs of all layers for z (n, z_dim), in float32: second differences are small."""
+        ws = broadcast(self.generator.map(z), self.generator.num_ws)
+        return list(self.generator.features_of_ws(ws, self.generator.layers).values())
 
     def _due(self, every: int) -> bool:
         return self.steps % every == 0

@@ -168,6 +168,9 @@ def test_bad_uploads_are_refused_and_leave_nothing(client: TestClient, store: Jo
         ({"method": "dissect", "features": ["b4.conv1"]}, "unsupported_by_model"),
         ({"method": "dissect", "features": ["b4.conv1", "b4.conv1"]}, "invalid_request"),
         ({"method": "dissect", "features": []}, "invalid_request"),
+        ({"method": "eigengan"}, "unsupported_by_model"),
+        ({"method": "higan", "factor": "smile"}, "unsupported_by_model"),
+        ({"method": "hessian", "space": "s"}, "invalid_request"),
         ({"class": 1}, "unsupported_by_model"),
     ],
 )

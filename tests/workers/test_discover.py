@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from generative.cards import About
 from generative.discovery.dissection import unit_levels
 from generative.discovery.sefa import sefa_directions, style_weights
 from generative.editing.foreign.request import Target
 from generative.generator import sample_z
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.networks.parts_network import PartsNetwork, PartsRecord
+from generative.store import save_model
 from generative.worlds.portraits import FACTORS
 from jobs.blobs import upload_key
 from jobs.catalog import Catalog
 from jobs.errors import BadCheckpoint
 from jobs.schemas import Status
+from tests.families import tiny
 from tests.workers.conftest import SIDE
 from tests.workers.given import TENANT, pixels_of
 from workers.converter import read_directions
@@ -47,6 +50,7 @@ def model_repo(model_repo, tmp_path_factory):
     parts = PartsNetwork(PartsRecord(resolution=SIDE, channels=(4, 8), parts=("background", "hair", "hat")))
     parts.save(repo / "tiny")
     FeatureNetwork(FeatureRecord(resolution=SIDE, channels=(8, 16), readouts=readouts)).save(repo / "tiny")
+    save_model(repo / "eigen", tiny("eigengan"), About(name="eigen"))
     return repo
 
 
@@ -80,6 +84,8 @@ METHODS: dict[str, dict] = {
     "sefa": {"layers": "0-2", "count": 3},
     "ganspace": {"samples": 500, "components": 4},
     "interfacegan": {"factor": "smile", "samples": 300, "chosen": 0.1, "keep": ["age"]},
+    "higan": {"factor": "smile", "samples": 300, "chosen": 50, "rescored": 16},
+    "hessian": {"count": 3, "steps": 2, "batch": 2},
     "stylespace": {"factor": "smile", "samples": 100, "examples": 10, "channels": 2},
 }
 
@@ -92,7 +98,7 @@ def test_every_method_makes_a_set_that_edits_can_name_at_once(run, context, subm
     mine = [d for d in card.directions if d.set == "mine"]
     assert len(mine) == job.result["count"] == len(job.result["directions"])
     assert all(d.method == method and {"moves", "best_layers", "proposed_name"} <= set(dict(d)) for d in mine)
-    names = {output.name for output in job.outputs}
+    names = {output.name for output in job.outputs} - {"layers.png"}
     assert names == {"directions.md", *(f"strip_{i:04d}.png" for i in range(len(mine)))}
 
     operations = [{"op": "direction", "name": mine[0].name, "strength": 1.5}]
@@ -156,6 +162,36 @@ def test_a_training_that_is_canceled_stores_nothing(context, submit):
     context.live.publish = cancel_in_training
     assert run_job(row.id, discover, context) is Outcome.CANCELED
     assert context.store.list_directions(TENANT) == []
+
+
+def test_higan_acts_in_the_layers_that_raise_the_score_most(run, context):
+    job = run(method="higan", **METHODS["higan"])
+    found = context.models.get(TENANT, "tiny").directions["mine"]
+    rises = found.provenance["rises"]
+    chosen = [layer for layer, rise in enumerate(rises) if rise >= 0.5 * max(rises)]
+    assert list(found.layers or range(6)) == chosen
+    assert "layers.png" in {output.name for output in job.outputs}
+
+
+@pytest.mark.parametrize(("space", "dim"), [("z", 16), ("w", 16)])
+def test_axes_of_the_hessian_are_at_right_angles(run, context, space, dim):
+    job = run(method="hessian", space=space, count=dim, steps=2, batch=2)
+    assert job.status is Status.SUCCEEDED, job.error
+    found = context.models.get(TENANT, "tiny").directions
+    axes = torch.stack([found[f"mine_{i}"].vector for i in range(dim)])
+    torch.testing.assert_close(axes @ axes.T, torch.eye(dim), atol=1e-5, rtol=0)
+    activity = [found[f"mine_{i}"].provenance["activity"] for i in range(dim)]
+    assert activity == sorted(activity, reverse=True)
+
+
+def test_the_subspaces_of_an_eigengan_are_read_out_as_directions_of_z(run, context):
+    job = run(model="eigen", method="eigengan")
+    assert job.status is Status.SUCCEEDED, job.error
+    found = context.models.get(TENANT, "eigen").directions
+    assert all(d.description.startswith("dimension") for d in found.values())
+    assert sorted(int(d.vector.argmax()) for d in found.values()) == [8, 9, 10, 11]
+    assert sum(output.role == "strip" for output in job.outputs) == 4
+    assert run(method="eigengan").error.code == "unsupported_by_model"
 
 
 def test_sefa_is_that_of_the_weights(run, context):

@@ -21,7 +21,10 @@ from jobs.discovery import (
     MAX_DIRECTIONS,
     DirectionsImport,
     DissectInput,
+    EigenganInput,
     GanspaceInput,
+    HessianInput,
+    HiganInput,
     InterfaceganInput,
     SefaInput,
     StyleflowInput,
@@ -32,7 +35,18 @@ from jobs.store import DirectionSetRow
 from workers.job import Result
 from workers.models import LoadedModel
 from workers.work.direction_notes import Notes, put_report, take_notes, trusted
-from workers.work.discovery import dissect, from_file, ganspace, interfacegan, sefa, styleflow, stylespace
+from workers.work.discovery import (
+    dissect,
+    eigengan,
+    from_file,
+    ganspace,
+    hessian,
+    higan,
+    interfacegan,
+    sefa,
+    styleflow,
+    stylespace,
+)
 from workers.work.discovery.samples import FOUND, Job
 from workers.work.flow_notes import take_flow_notes
 
@@ -42,6 +56,9 @@ _FIND: dict[type, Callable[[Job, LoadedModel], Sequence[Member]]] = {
     InterfaceganInput: interfacegan.find,
     StylespaceInput: stylespace.find,
     StyleflowInput: styleflow.find,
+    HiganInput: higan.find,
+    HessianInput: hessian.find,
+    EigenganInput: eigengan.find,
     DissectInput: dissect.find,
     DirectionsImport: from_file.find,
 }

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from generative.discovery.higan import (
+    carrying,
     layer_strengths,
     manipulate,
     rescore,
@@ -60,6 +61,11 @@ def test_rescoring_finds_the_layers_that_matter():
     expected[2], expected[9] = 0.7 * 2, 3 * 2
     torch.testing.assert_close(found.layers, expected, atol=1e-5, rtol=0)
     assert float(found.together) == pytest.approx(0.7 * 2 + 3 * 2, abs=1e-4)
+
+
+def test_layers_carry_a_boundary_if_they_rise_half_as_much_as_the_best():
+    assert carrying(torch.tensor([0.1, 0.5, 1.0, 0.49])) == (1, 2)
+    assert carrying(torch.zeros(3)) == ()
 
 
 def test_only_rises_of_the_score_count():

@@ -52,11 +52,15 @@ def paired(config: TrainingConfig) -> TrainingConfig:
     return config.model_copy(update={"pairing": 1.0, "z_dim": 32})
 
 
+def untangled(config: TrainingConfig) -> TrainingConfig:
+    return config.model_copy(update={"hessian_weight": 0.1, "hessian_every": 2})
+
+
 def unchanged(config: TrainingConfig) -> TrainingConfig:
     return config
 
 
-@pytest.mark.parametrize("change", [unchanged, plain, paired])
+@pytest.mark.parametrize("change", [unchanged, plain, paired, untangled])
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     config: TrainingConfig, tmp_path: Path, change: Callable[[TrainingConfig], TrainingConfig]
 ) -> None:
@@ -118,6 +122,14 @@ def test_the_generator_can_start_from_the_average_of_another_run(
     assert_same(first.state()["average"], trainer.state()["generator"])
     assert_same(first.state()["average"], trainer.state()["average"])
     assert trainer.images == 0 and trainer.images_before == 12
+
+
+def test_the_hessian_penalty_reaches_every_layer(config: TrainingConfig) -> None:
+    trainer = loop.Trainer(untangled(config), Portraits(config.dataset, config.held_out))
+    trainer.generator_optimizer.zero_grad()
+    trainer._untangle_generator()
+    weights = {n: p for n, p in trainer.generator.named_parameters() if n.endswith("weight")}
+    assert all(p.grad is not None and bool(p.grad.any()) for p in weights.values())
 
 
 def test_path_lengths_and_compiled_code_are_not_combined(config: TrainingConfig) -> None:
