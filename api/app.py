@@ -26,7 +26,7 @@ from api.problems import HttpProblem, answer_error
 from api.rates import Rates, redis_storage
 from api.readiness import Probes
 from api.routes import blobs as blob_routes
-from api.routes import directions, events, health, images, models, pages, usage, webhooks
+from api.routes import datasets, directions, events, health, images, models, pages, usage, webhooks
 from api.routes import jobs as job_routes
 from api.sending import Sender
 from api.submission import Desk
@@ -46,7 +46,19 @@ from jobs.views import Views
 from jobs.webhooks.signing import signer_of
 from jobs.webhooks.target import Rules, hurried, rules_of, system_addresses
 
-ROUTERS = (job_routes, events, images, models, directions, webhooks, usage, blob_routes, health, pages)
+ROUTERS = (
+    job_routes,
+    datasets,
+    events,
+    images,
+    models,
+    directions,
+    webhooks,
+    usage,
+    blob_routes,
+    health,
+    pages,
+)
 MAX_STREAMS = 256  # event streams and long polls of one process
 TICK_S = 1.0
 RESOLVERS, RESOLVE_S = 8, 2.0  # threads for the names of webhooks, and how long one is waited for

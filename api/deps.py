@@ -38,7 +38,7 @@ from jobs.webhooks.target import Rules
 
 REPEATABLE = ("status",)  # the parameters that may be there twice, meaning either
 MAX_WAIT_S = 60
-_JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -129,7 +129,7 @@ Tenant = Annotated[str, Depends(tenant)]
 
 async def job_id(job_id: str) -> str:
     """An id in the path. What cannot be one is simply not there."""
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise NotFound("There is no such job.")
     structlog.contextvars.bind_contextvars(job=job_id)
     return job_id

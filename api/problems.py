@@ -64,6 +64,8 @@ CODES = {
     "in_progress": Entry(409, "In progress"),
     "name_taken": Entry(409, "Name taken"),
     "model_mismatch": Entry(409, "Made for another model"),
+    "part_of_job": Entry(409, "Part of another job"),
+    "no_shards": Entry(409, "No dataset"),
     "too_many_webhooks": Entry(409, "Too many webhooks"),
     "webhook_disabled": Entry(409, "Webhook disabled"),
     "gone": Entry(410, "Gone"),

@@ -2,9 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from api.body import parse_json
@@ -14,6 +14,7 @@ from jobs import tracing
 from jobs.catalog import Catalog
 from jobs.editing import EditInput, StructureOperation, SwapLayersOperation, image_of
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
+from jobs.estimates import Estimate, estimate
 from jobs.evaluation import EvaluateInput, Pictures
 from jobs.fit_edits import check_lineage
 from jobs.inversion import MaskDegradation
@@ -23,6 +24,8 @@ from jobs.sources import ArtifactRef, Source
 from jobs.store import JobRow, JobStore
 from jobs.webhooks.target import Rules
 from jobs.words import MIN_PICTURES
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,20 @@ class Desk:
         if created:
             self.metrics.submitted.labels(row.kind, row.priority.value).inc()
         return row, created
+
+    def estimate(self, tenant: str, raw: bytes) -> Estimate:
+        """What the job in `raw` would take. Raises as `submit` does, except for quotas."""
+        request = self.catalog.completed(tenant, parse(raw))
+        self._check(tenant, request)
+        card = self.catalog.get(tenant, request.model)
+        media_type = f"image/{request.output.format}"
+        return estimate(
+            request,
+            card,
+            self.store.measured(tenant, request.model, media_type),
+            hour_price=self.settings.device_hour_price,
+            refused=self.store.refusal(tenant, request),
+        )
 
     def _check(self, tenant: str, request: JobRequest) -> None:
         self.catalog.check(request, self.catalog.get(tenant, request.model))
@@ -135,6 +152,15 @@ def parse(raw: bytes) -> JobRequest:
     except ValidationError as error:
         errors = {(loc := _as_written(e, given)): {**e, "loc": loc} for e in reversed(error.errors())}
         raise invalid(list(reversed(errors.values()))) from None
+
+
+def read(model: type[Body], raw: bytes) -> Body:
+    """A body of one form. Raises a 400 or 422 problem."""
+    parse_json(raw)
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None
 
 
 def _as_written(error: ErrorDetails, given: Any) -> tuple[int | str, ...]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs import fit
+from jobs import dataset_fit, fit
 from jobs.cards import Card, did_you_mean, read_member
 from jobs.errors import NotFound, UnknownModel
-from jobs.schemas import JobRequest
+from jobs.schemas import DatasetRequest, JobRequest
 from jobs.store import DirectionSetRow, JobStore
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,10 @@ class Catalog:
 
     def check(self, request: JobRequest, card: Card) -> None:
         """Raises BadRequest, or a kind of it, unless the model can do what is asked."""
-        fit.check(request, card)
+        if isinstance(request, DatasetRequest):
+            dataset_fit.check(request, card)
+        else:
+            fit.check(request, card)
 
     def ships(self, name: str) -> bool:
         """Whether the model repository has it."""

@@ -5,7 +5,9 @@ Everything here is refused before a row is written, so that the caller hears of 
 
 from collections.abc import Sequence
 
+from jobs.batches import BatchInput
 from jobs.cards import Card, did_you_mean
+from jobs.dataset import DatasetInput
 from jobs.discovery import (
     AnyDiscovery,
     DirectionsImport,
@@ -63,13 +65,15 @@ def check(request: JobRequest, card: Card) -> None:
 
 
 def completed(request: JobRequest, card: Card) -> JobRequest:
-    """The request with what its inversion leaves out, which depends on the method and on the model."""
+    """The request with what its inversion or dataset leaves out and what depends on the model."""
     given = request.input
     if isinstance(given, InvertInput):
         given = given.completed(sight(card.encoder), card.spaces)
     elif isinstance(given, EditInput):
         inversion = given.inversion.completed(sight(card.encoder), card.spaces)
         given = given.model_copy(update={"inversion": inversion})
+    elif isinstance(given, DatasetInput):
+        given = given.completed(card.resolution, card.sha256)
     return request.model_copy(update={"input": given})
 
 
@@ -84,6 +88,8 @@ def pictures(request: JobRequest) -> int:
         return (count(given.source) or 1) * (len(given.sweep.strengths) if given.sweep else 1)
     if isinstance(given, EvaluateInput):
         return given.count
+    if isinstance(given, DatasetInput | BatchInput):
+        return given.pictures
     if isinstance(given, PicturesInput):
         return given.samples
     return len(given.images) if isinstance(given, InvertInput) else 0
@@ -176,7 +182,7 @@ def _check_evaluate(given: EvaluateInput, card: Card) -> None:
         raise UnsupportedByModel(f"The pictures of {card.name!r} have no colour, and the features need it.")
     if given.class_index is not None:
         card.class_number(given.class_index, "input.class")
-    _check_truncation(given, card)
+    check_truncation(given, card)
     if card.num_ws == 0 and "identity" in given.metrics:
         raise UnsupportedByModel(f"input.metrics: identity is followed in 'w', and {card.name!r} has no W.")
     if "ppl" in given.metrics and "path" in given.model_fields_set:
@@ -248,7 +254,7 @@ def _source_space(given: EditInput) -> str:
 def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) -> None:
     if source.latents is not None:
         check_latents(source.latents, card, "input.source.latents")
-    _check_truncation(given, card)
+    check_truncation(given, card)
     if given.cutoff is not None and card.truncation != "w":
         raise UnsupportedByModel(f"input.cutoff: the model {card.name!r} does not truncate layer by layer.")
     if given.cutoff is not None and given.cutoff > card.num_ws:
@@ -256,7 +262,7 @@ def _check_source(source: Source, given: GenerateInput | EditInput, card: Card) 
     _check_class(source, given.class_index, card)
 
 
-def _check_truncation(given: GenerateInput | EditInput | EvaluateInput, card: Card) -> None:
+def check_truncation(given: GenerateInput | EditInput | EvaluateInput | DatasetInput, card: Card) -> None:
     if card.truncation == "none" and "psi" in given.model_fields_set and given.psi != 1:
         raise UnsupportedByModel(f"input.psi: the model {card.name!r} has no truncation; leave psi out.")
     if card.truncation == "z" and not 0 <= given.psi <= 1:

@@ -46,6 +46,7 @@ class Reaper:
             "canceled": self.store.cancel_orphans,
             "requeued": self.store.reap_leases,
             "exhausted": self.store.fail_exhausted,
+            "tended": self.tend_parents,
             "sent": self.send_due,
             "artifacts_removed": self.remove_artifacts,
             "prefixes_removed": self.remove_prefixes,
@@ -72,6 +73,10 @@ class Reaper:
             return 0
         ACTIONS.labels(name).inc(count)
         return count
+
+    def tend_parents(self) -> int:
+        """Datasets and batches: their parts made and counted, their ends written."""
+        return sum(self.store.tend(*parent) for parent in self.store.parents())
 
     def send_due(self) -> int:
         """Send waiting jobs (again); stops at the first that the broker does not take."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from jobs.batches import BatchInput
+from jobs.dataset import DatasetInput, ShardInput, SummaryInput
 from jobs.discovery import DirectionsInput, DiscoverInput
 from jobs.editing import EditInput
 from jobs.evaluation import EvaluateInput
@@ -40,6 +42,14 @@ class Kind(StrEnum):
     EVALUATE = "evaluate"
     DISCOVER = "discover"
     IMPORT = "import"
+    DATASET = "dataset"
+    SHARD = "shard"
+    BATCH = "batch"
+    SUMMARY = "summary"
+
+
+PARENTS = (Kind.DATASET, Kind.BATCH)
+"""Kinds that hold no worker: they are done in parts, each a job of its own."""
 
 
 class Priority(StrEnum):
@@ -196,9 +206,44 @@ class ImportRequest(Envelope):
     input: ImportInput
 
 
-AnySubmitted = GenerateRequest | InvertRequest | EditRequest | EvaluateRequest | DiscoverRequest
+class DatasetRequest(Envelope):
+    kind: Literal[Kind.DATASET]
+    input: DatasetInput
+
+
+class ShardRequest(Envelope):
+    """A part of a dataset."""
+
+    kind: Literal[Kind.SHARD]
+    input: ShardInput
+
+
+class BatchRequest(Envelope):
+    kind: Literal[Kind.BATCH]
+    input: BatchInput
+
+
+class SummaryRequest(Envelope):
+    """The last part of a dataset or batch, which tells of the others."""
+
+    kind: Literal[Kind.SUMMARY]
+    input: SummaryInput
+
+
+AnySubmitted = (
+    GenerateRequest | InvertRequest | EditRequest | EvaluateRequest | DiscoverRequest | DatasetRequest
+)
 AnyRequest = (
-    GenerateRequest | InvertRequest | EditRequest | EvaluateRequest | DirectionsRequest | ImportRequest
+    GenerateRequest
+    | InvertRequest
+    | EditRequest
+    | EvaluateRequest
+    | DirectionsRequest
+    | ImportRequest
+    | DatasetRequest
+    | ShardRequest
+    | BatchRequest
+    | SummaryRequest
 )
 SubmitRequest = Annotated[AnySubmitted, Field(discriminator="kind")]
 """What a caller may post."""
@@ -268,6 +313,10 @@ class JobView(BaseModel):
     error: JobError | None
     attempts: int
     metrics: dict[str, float]
+    parent: str | None = None
+    """The dataset or batch that the job is a part of."""
+    parts: dict[str, int] | None = None
+    """Of a dataset or batch: how many of its parts there are, by status."""
     created_at: str
     started_at: str | None
     finished_at: str | None

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     max_requests_per_minute: int | None = Field(default=None, ge=1)
     """Of each key."""
 
+    device_hour_price: float | None = Field(default=None, ge=0)
+    """What an hour of a device costs: estimates tell it."""
+
     # How a job lives.
     lease_s: float = Field(default=30, gt=0)
     heartbeat_s: float = Field(default=10, gt=0)
@@ -107,6 +110,8 @@ class Settings(BaseSettings):
     device: str = "auto"
     slots: int = Field(default=16, ge=1)
     """Jobs that one worker process holds at a time."""
+    shard_slots: int = Field(default=2, ge=1)
+    """Of those: how many may make shards of datasets; the others are kept free for whoever waits."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the engine; left out: what torch chooses."""
     max_batch: int = Field(default=32, ge=1, le=1024)

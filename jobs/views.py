@@ -96,6 +96,8 @@ class Views:
             error=row.error,
             attempts=row.attempts,
             metrics=row.metrics,
+            parent=row.parent,
+            parts=row.parts,
             created_at=rfc3339(row.created_at),
             started_at=_time(row.started_at),
             finished_at=_time(row.finished_at),

@@ -29,6 +29,10 @@ INPUTS = {
     "edit": schemas.EditInput,
     "evaluate": schemas.EvaluateInput,
     "import": schemas.ImportInput,
+    "dataset": schemas.DatasetInput,
+    "shard": schemas.ShardInput,
+    "batch": schemas.BatchInput,
+    "summary": schemas.SummaryInput,
     "output": schemas.OutputOptions,
 }
 

@@ -33,6 +33,7 @@ from workers.engine import Engine, Tick
 from workers.losses import LossNetworks
 from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
 from workers.models import Models
+from workers.places import Places
 from workers.preload import preload
 from workers.watchdog import Watchdog
 
@@ -61,6 +62,7 @@ def context() -> Context:
         models=Models(chosen, store, blobs, device),
         engine=Engine(device, max_batch=chosen.max_batch, observe=_count),
         losses=LossNetworks(chosen.loss_weights, device),
+        shard_places=Places(chosen.shard_slots),
     )
 
 

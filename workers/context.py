@@ -17,6 +17,7 @@ from workers.engine import Engine
 from workers.faces import FaceDetector
 from workers.losses import LossNetworks
 from workers.models import Models
+from workers.places import Places
 from workers.watchdog import leave
 
 
@@ -43,6 +44,7 @@ class Context:
     worker: str = field(default_factory=worker_name)
     drain: threading.Event = field(default_factory=threading.Event)
     company: Company = field(default_factory=Company)
+    shard_places: Places = field(default_factory=Places)
     leave: Callable[[str], None] = leave
     """Ends the process at once: after an error that leaves the device unusable."""
 

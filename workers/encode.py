@@ -26,6 +26,8 @@ MEDIA_TYPES = {
     "mp4": "video/mp4",
     "safetensors": "application/octet-stream",
     "md": "text/markdown",
+    "json": "application/json",
+    "jsonl": "application/jsonl",
 }
 SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp", "npz": "npz", "mp4": "mp4"}
 FPS = 30

@@ -4,6 +4,7 @@ A model is a folder (`generative.store`). Those that ship lie in the model repos
 fetched from the blobs into a local cache, once for each sha256, and are loaded from there.
 """
 
+import copy
 import shutil
 import tempfile
 import threading
@@ -70,6 +71,18 @@ class Comparing:
         return found
 
 
+class Labelling:
+    """A network that sees the parts of pictures, for the engine: a copy on its device."""
+
+    def __init__(self, parts: PartsNetwork, generator: Generator) -> None:
+        self.network = copy.deepcopy(parts).to(next(generator.parameters()).device)
+        self.img_resolution = generator.img_resolution
+
+    def label(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, H, W) uint8."""
+        return self.network.label(images)
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """Something in the place where the engine expects a generator: what operations are applied to."""
@@ -125,6 +138,13 @@ class LoadedModel:
             return None
         network = self.perceptual.features
         return Examiner(self.generator, ShippedFeatures(network), network, self.perceptual)
+
+    @cached_property
+    def labelling(self) -> Labelling | None:
+        """One for as long as the model is loaded."""
+        if self.shared is not None:
+            return self.shared.labelling
+        return None if self.parts is None else Labelling(self.parts, self.generator)
 
 
 class Models:

@@ -5,18 +5,18 @@ become visible only through the rows that the runner writes at the end.
 """
 
 import concurrent.futures
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 from jobs import tracing
 from jobs.blobs import BlobStore
-from jobs.errors import Transient
+from jobs.errors import Conflict, Transient
 from jobs.store import OutputRow
 from workers.metrics import ARTIFACT_BYTES, ENCODE_SECONDS, UPLOAD_RETRIES, UPLOAD_SECONDS
 
@@ -48,14 +48,19 @@ class Outbox:
     def put(
         self,
         name: str,
-        encode: Callable[[], bytes],
+        encode: Callable[[], bytes | Path],
         *,
         role: str,
         media_type: str,
         index: int = 0,
         about: Mapping[str, Any] | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
-        """Publish what `encode` returns as `name`. Raises the error of an earlier file that failed."""
+        """Publish what `encode` returns as `name`. Raises the error of an earlier file that failed.
+
+        keys: in place of the key that holds the fence. The first is taken where nothing lies, or the same
+        bytes; else the next.
+        """
         self._raise_error()
         if not self._files:
             self._began_s = time.time()
@@ -66,14 +71,13 @@ class Outbox:
             try:
                 with ENCODE_SECONDS.time():
                     body = encode()
-                key = self._key(name)
                 with UPLOAD_SECONDS.time():
-                    self._upload(key, body, media_type)
+                    key, sha256 = self._upload(keys or (self._key(name),), body, media_type)
             finally:
                 self._room.release()
-            sha256 = hashlib.sha256(body).hexdigest()
-            ARTIFACT_BYTES.inc(len(body))
-            return OutputRow(name, role, key, media_type, len(body), sha256, index, dict(about or {}))
+            size = body.stat().st_size if isinstance(body, Path) else len(body)
+            ARTIFACT_BYTES.inc(size)
+            return OutputRow(name, role, key, media_type, size, sha256, index, dict(about or {}))
 
         self._files.append(self._pool.submit(copy_context().run, send))
 
@@ -99,15 +103,23 @@ class Outbox:
             if file.done():
                 file.result()
 
-    def _upload(self, key: str, body: bytes, media_type: str) -> None:
+    def _upload(self, keys: Sequence[str], body: bytes | Path, media_type: str) -> tuple[str, str]:
+        """The key at which it lies now, and its sha256."""
+        for key in keys[:-1]:
+            try:
+                return key, self._persist(key, body, media_type)
+            except Conflict:  # of an attempt on another kind of device
+                logger.warning("%s holds other bytes already", key)
+        return keys[-1], self._persist(keys[-1], body, media_type)
+
+    def _persist(self, key: str, body: bytes | Path, media_type: str) -> str:
         for pause_s in PAUSES_S:
             try:
-                self._blobs.write(key, body, media_type=media_type, exclusive=True)
-                return
+                return self._blobs.write(key, body, media_type=media_type, exclusive=True)
             except Transient:
                 if self._closed.is_set():
                     raise
                 logger.warning("%s: upload failed, trying again", key, exc_info=True)
                 UPLOAD_RETRIES.inc()
                 self._closed.wait(pause_s)
-        self._blobs.write(key, body, media_type=media_type, exclusive=True)
+        return self._blobs.write(key, body, media_type=media_type, exclusive=True)

@@ -93,6 +93,40 @@ def part_bars(counts: Mapping[str, Mapping[str, int]], title: str) -> bytes:
     return _png(figure)
 
 
+def histograms(counts: Mapping[str, Mapping[str, int]], edges: Sequence[float], title: str) -> bytes:
+    """A PNG of small histograms, one for each name: of values by name, or of the bins between `edges`."""
+    columns = 5
+    rows = -(-len(counts) // columns)
+    figure = Figure(figsize=(11, 1.6 * rows + 0.6), dpi=110, facecolor=PAPER, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (name, found) in zip(grid, counts.items(), strict=False):
+        _histogram(axes, found, edges)
+        axes.set_title(name.replace("_", " "), color=INK, fontsize=9, loc="left")
+    for axes in list(grid)[len(counts) :]:
+        axes.set_visible(False)
+    figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+    return _png(figure)
+
+
+def _histogram(axes: Axes, found: Mapping[str, int], edges: Sequence[float]) -> None:
+    if all(value.isdigit() for value in found):
+        bins = sorted((int(value), count) for value, count in found.items())
+        axes.bar(
+            [edges[i] for i, _ in bins],
+            [n for _, n in bins],
+            edges[1] - edges[0],
+            align="edge",
+            color=COLOURS[0],
+        )
+    else:
+        axes.bar(list(found), list(found.values()), color=COLOURS[1])
+    axes.set_facecolor(PAPER)
+    axes.set_yticks([])
+    axes.tick_params(colors=INK, length=0, labelsize=7)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})

@@ -18,6 +18,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -33,6 +34,7 @@ from torch import Tensor
 from jobs import tracing
 from jobs.blobs import checkpoint_key, output_key
 from jobs.errors import BadRequest, Conflict, JobFailed, StoreUnavailable, Transient
+from jobs.lanes import is_bulk
 from jobs.schemas import PAYLOAD_VERSION, JobError, Kind, Status
 from jobs.store import Beat, Claim, OutputRow
 from workers.context import Context
@@ -78,14 +80,31 @@ def run_job(job_id: str, work: Work, context: Context) -> Outcome:
 
 
 def run_next(hint: str, works: Mapping[Kind, Work], lanes: Collection[str], context: Context) -> Outcome:
-    """Run the job whose turn it is in `lanes`; the message named `hint`, and means that something waits."""
-    claim = _claim(
-        lambda: context.store.claim_fairest(
-            hint, context.worker, payload_version=PAYLOAD_VERSION, kinds=list(works), lanes=lanes
-        ),
-        context,
+    """Run the job whose turn it is in `lanes`; the message named `hint`, and means that something waits.
+
+    Shards follow each other without a message: whoever has made one looks for the next job himself, until
+    nothing waits.
+    """
+    outcome, shards = Outcome.SKIPPED, False
+    while True:
+        with context.shard_places.place() as place:
+            wanted = lanes if place.taken else [lane for lane in lanes if not is_bulk(lane)]
+            claim = _claim(partial(_fairest, hint, works, wanted, context), context)
+            if claim is None:
+                return outcome
+            bulk = is_bulk(claim.row.lane)
+            if not bulk:
+                place.leave()
+            outcome = _carry(claim, works[Kind(claim.row.kind)], context)
+        shards |= bulk
+        if not shards:
+            return outcome
+
+
+def _fairest(hint: str, works: Mapping[Kind, Work], lanes: Collection[str], context: Context) -> Claim | None:
+    return context.store.claim_fairest(
+        hint, context.worker, payload_version=PAYLOAD_VERSION, kinds=list(works), lanes=lanes
     )
-    return Outcome.SKIPPED if claim is None else _carry(claim, works[Kind(claim.row.kind)], context)
 
 
 def _carry(claim: Claim, work: Work, context: Context) -> Outcome:
@@ -260,7 +279,15 @@ class Attempt:
         if not published:
             return self._lost()
         self._tell(status)
+        self._tend_parent()
         return Outcome(status.value)
+
+    def _tend_parent(self) -> None:
+        """What waits for this part need not wait for the reaper; lines of a batch are too many for that."""
+        row = self.claim.row
+        if row.parent is not None and row.kind in (Kind.SHARD, Kind.SUMMARY):
+            with suppress(StoreUnavailable):
+                self.context.store.tend(row.tenant, row.parent)
 
     def _release(self, reason: Literal["drain", "retry", "lost"], error: JobError | None = None) -> Outcome:
         """Give the job back. If the database does not answer, the lease runs out instead."""

@@ -15,6 +15,8 @@ from workers.work.evaluate import evaluate_model
 from workers.work.generate import generate
 from workers.work.import_model import import_model
 from workers.work.invert import invert
+from workers.work.shard import shard
+from workers.work.summary import summarise
 
 WORKS: dict[Kind, Work] = {
     Kind.GENERATE: generate,
@@ -23,6 +25,8 @@ WORKS: dict[Kind, Work] = {
     Kind.EVALUATE: evaluate_model,
     Kind.DISCOVER: discover,
     Kind.IMPORT: import_model,
+    Kind.SHARD: shard,
+    Kind.SUMMARY: summarise,
 }
 
 
@@ -30,5 +34,5 @@ def run(job_id: str, payload_version: int) -> None:
     run_next(job_id, WORKS, tuple(app.amqp.queues.consume_from), context())
 
 
-for kind in WORKS:
+for kind in Kind:  # a message may name a dataset or batch, whose parts wait
     app.task(name=TASK_NAMES[kind])(run)

@@ -12,6 +12,7 @@ from structlog.contextvars import bind_contextvars
 from api import openapi
 from api.body import no_body
 from api.deps import (
+    JOB_ID,
     Blobs,
     Followers,
     IdempotencyKey,
@@ -114,6 +115,12 @@ def list_jobs(
     model: PrintableText | None = None,
     created_after: Time | None = None,
     created_before: Time | None = None,
+    parent: Annotated[
+        str | None,
+        Query(
+            pattern=f"^{JOB_ID.pattern}$", description="Its parts; without it, no part of a job is listed."
+        ),
+    ] = None,
     metadata: Annotated[
         str | None, Query(alias="metadata.<key>", description="For example `metadata.customer=42`.")
     ] = None,
@@ -131,6 +138,7 @@ def list_jobs(
         "created_after": created_after,
         "created_before": created_before,
         "metadata": _metadata_filter(request),
+        "parent": parent,
     }
     scope = {"list": "jobs", "tenant": tenant} | filters
     after = None if cursor is None else cursors.read(scope, cursor)

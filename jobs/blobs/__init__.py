@@ -9,6 +9,7 @@ its lease writes where nobody looks:
     t/<tenant>/u/<sha256>                        uploaded checkpoints, in quarantine
     t/<tenant>/m/<name>/<sha256>/                imported models
     t/<tenant>/d/<model>/<set>/<job>/            sets of directions
+    t/<tenant>/s/<prefix>/<name>                 datasets: their bytes do not depend on who writes them
 """
 
 import re
@@ -68,6 +69,10 @@ def output_key(tenant: str, job_id: str, fence: int, name: str) -> str:
     return check_key(f"t/{tenant}/j/{job_id}/a/{fence}/{name}")
 
 
+def dataset_key(tenant: str, prefix: str, name: str) -> str:
+    return check_key(f"t/{tenant}/s/{prefix}/{name}")
+
+
 def checkpoint_key(tenant: str, job_id: str, fence: int, step: int) -> str:
     return check_key(f"t/{tenant}/j/{job_id}/ckpt/{fence}-{step}.safetensors")
 
@@ -115,6 +120,7 @@ __all__: Sequence[str] = (
     "BlobStore",
     "check_key",
     "checkpoint_key",
+    "dataset_key",
     "directions_prefix",
     "fetch",
     "image_key",

@@ -8,11 +8,25 @@ database does not answer. Leases, deadlines and back-off go by the database's cl
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
-from jobs.schemas import JobError, JobRequest, Progress, Status
+from jobs.estimates import Measured
+from jobs.fit import pictures
+from jobs.schemas import PARENTS, JobError, JobRequest, Progress, Status
 from jobs.settings import Settings
-from jobs.store import directions, gateway, library, pick, quota, reaper, worker
+from jobs.store import (
+    directions,
+    gateway,
+    history,
+    library,
+    parts,
+    pick,
+    quota,
+    reaper,
+    steering,
+    tending,
+    worker,
+)
 from jobs.store.database import Database, connect
 from jobs.store.quota import Quotas, Usage, quotas_of
 from jobs.store.rows import (
@@ -110,7 +124,7 @@ class JobStore:
                 quotas=self.quotas,
                 traceparent=traceparent,
             )
-            return gateway.with_outputs(connection, [row])[0], created
+            return self._shown(connection, row), created
 
     def get(self, tenant: str, job_id: str) -> JobRow:
         """Raises NotFound."""
@@ -132,10 +146,14 @@ class JobStore:
         created_after: float | None = None,
         created_before: float | None = None,
         metadata: Mapping[str, str] | None = None,
+        parent: str | None = None,
         after: tuple[float, str] | None = None,
         limit: int = 50,
     ) -> Sequence[JobRow]:
-        """Newest first, from behind `after` = (created_at, id) of a page's last row. Bounds are exclusive."""
+        """Newest first, from behind `after` = (created_at, id) of a page's last row. Bounds are exclusive.
+
+        The parts of `parent`; without one, jobs that are no part of another.
+        """
         with self.database.read(tenant) as connection:
             rows = gateway.page(
                 connection,
@@ -146,6 +164,7 @@ class JobStore:
                 created_after=created_after,
                 created_before=created_before,
                 metadata=metadata or {},
+                parent=parent,
                 after=after,
                 limit=limit,
             )
@@ -154,13 +173,55 @@ class JobStore:
     def cancel(self, tenant: str, job_id: str) -> JobRow:
         """Queued: canceled at once; running: flagged. Twice is fine. Raises Conflict `already_finished`."""
         with self.database.write(tenant) as connection:
-            return gateway.with_outputs(connection, [gateway.cancel(connection, tenant, job_id)])[0]
+            return self._shown(connection, gateway.cancel(connection, tenant, job_id))
 
     def retry(self, tenant: str, job_id: str, *, traceparent: str | None = None) -> JobRow:
         """Queue a failed, canceled or expired job again; the caller sends it. Conflict, QuotaExceeded."""
         with self.database.write(tenant) as connection:
             row = gateway.retry(connection, tenant, job_id, quotas=self.quotas, traceparent=traceparent)
-            return gateway.with_outputs(connection, [row])[0]
+            return self._shown(connection, row)
+
+    def pause(self, tenant: str, job_id: str, *, paused: bool) -> JobRow:
+        """Pause a dataset, or let it go on. Raises Conflict."""
+        with self.database.write(tenant) as connection:
+            row = gateway.one(connection, tenant, job_id)
+            steering.pause(connection, row, paused=paused)
+            return self._shown(connection, row)
+
+    def extend(self, tenant: str, job_id: str, more: int) -> JobRow:
+        """`more` samples of a dataset. Raises Conflict, LimitExceeded, QuotaExceeded."""
+        with self.database.write(tenant) as connection:
+            row = gateway.one(connection, tenant, job_id)
+            steering.extend(connection, row, more, defaults=self.quotas)
+            return self._shown(connection, row)
+
+    def _shown(self, connection: Connection, row: Row[Any]) -> JobRow:
+        """What the caller is told of `row`, which has just changed; a parent's parts follow at once."""
+        if row.kind in PARENTS:
+            tending.tend(connection, row.tenant, row.id, self.quotas)
+            row = gateway.one(connection, row.tenant, row.id)
+        return gateway.with_outputs(connection, [row])[0]
+
+    def add_lines(self, tenant: str, batch: str, first: int, requests: Sequence[JobRequest]) -> None:
+        """The next lines of a batch that was just submitted."""
+        with self.database.write(tenant) as connection:
+            parts.add_lines(connection, gateway.one(connection, tenant, batch), first, requests)
+
+    def parents(self) -> Sequence[tuple[str, str]]:
+        """(tenant, id) of datasets and batches that are not over. Then `tend`."""
+        with self.database.read() as connection:
+            return tending.parents(connection)
+
+    def tend(self, tenant: str, job_id: str) -> bool:
+        """Do what a dataset or batch needs now; whether that was anything."""
+        with self.database.write(tenant) as connection:
+            return tending.tend(connection, tenant, job_id, self.quotas)
+
+    def parts(self, tenant: str, parent: str, after: int = -1, limit: int = 1000) -> Sequence[JobRow]:
+        """The parts of a job behind the place `after`, in order, with their outputs."""
+        with self.database.read(tenant) as connection:
+            row = gateway.one(connection, tenant, parent)
+            return gateway.with_outputs(connection, parts.page(connection, row, after, limit))
 
     def delete(self, tenant: str, job_id: str) -> Sequence[str]:
         """Remove a terminal job; returns the keys of its files, which the reaper removes in any case."""
@@ -190,6 +251,16 @@ class JobStore:
         """What the tenant uses and has used today, and what it may."""
         with self.database.read(tenant) as connection:
             return quota.used(connection, tenant, self.quotas)
+
+    def refusal(self, tenant: str, request: JobRequest) -> str | None:
+        """Why a submit of `request` would be refused now; None if it would not."""
+        with self.database.read(tenant) as connection:
+            return quota.refusal(connection, tenant, pictures(request), defaults=self.quotas)
+
+    def measured(self, tenant: str, model: str, media_type: str) -> Measured:
+        """What the tenant's latest jobs with a model took for each picture."""
+        with self.database.read(tenant) as connection:
+            return history.measured(connection, tenant, model, media_type)
 
     def refuse_bytes(self, tenant: str, size: int) -> None:
         """Raises QuotaExceeded if the tenant may not store so much more."""

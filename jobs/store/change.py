@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, literal_column, select, update
 
-from jobs.schemas import Status
+from jobs.lanes import lane_of
+from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
 from jobs.store import outbox
 from jobs.store.database import now
 from jobs.store.quota import settle
@@ -68,6 +69,36 @@ def locked_ids(connection: Connection, *where: ColumnElement[bool], limit: int) 
     return list(connection.scalars(statement))
 
 
+def new_row(tenant: str, job_id: str, request: JobRequest, body: str, at: Any) -> dict[str, Any]:
+    """Values of a job that waits from `at`, a time or an expression. `body`: the request as JSON."""
+    return {
+        "tenant": tenant,
+        "id": job_id,
+        "kind": request.kind,
+        "model": request.model,
+        "priority": request.priority,
+        "lane": lane_of(request),
+        "payload_version": PAYLOAD_VERSION,
+        "request": body,
+        "metadata": request.metadata,
+        "webhook": request.webhook and request.webhook.model_dump(mode="json"),
+        "status": Status.QUEUED,
+        "seq": 1,
+        "cancel_requested": False,
+        "fence": 0,
+        "attempts": 0,
+        "losses": 0,
+        "created_at": at,
+        "queued_at": at,
+        "deadline_at": None if request.deadline_s is None else at + request.deadline_s,
+        "swept": False,
+        # The gateway sends it at once; the reaper looks whether that worked.
+        "sends": 0,
+        "sent_at": at + FIRST_SEND_S,
+        "next_send_at": at + FIRST_SEND_S,
+    }
+
+
 def send_in(seconds: float | ColumnElement[float]) -> dict[str, Any]:
     """Values that start a job's series of sends, `seconds` from now."""
     return {"sends": 0, "sent_at": now() + seconds, "next_send_at": now() + seconds}
@@ -76,3 +107,4 @@ def send_in(seconds: float | ColumnElement[float]) -> dict[str, Any]:
 # Literals, so that the partial indexes serve them.
 QUEUED = jobs.c.status == literal_column(f"'{Status.QUEUED}'")
 RUNNING = jobs.c.status == literal_column(f"'{Status.RUNNING}'")
+WORKED_ON = RUNNING & jobs.c.worker.is_not(None)  # not what is done in parts

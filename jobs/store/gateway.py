@@ -9,18 +9,19 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func,
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.fit import pictures
 from jobs.ids import new_job_id
-from jobs.lanes import lane_of
-from jobs.schemas import PAYLOAD_VERSION, DirectionsRequest, JobRequest, Status
-from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, record, send_in
+from jobs.lanes import HELD
+from jobs.schemas import PARENTS, DirectionsRequest, JobRequest, Status
+from jobs.store import parts, steering
+from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, WORKED_ON, change, new_row, record, send_in
 from jobs.store.database import now, upsert
 from jobs.store.directions import refuse_name
 from jobs.store.endpoints import ensure_of_jobs
+from jobs.store.parts import UNSUCCESSFUL
 from jobs.store.quota import Quotas, admit, hold, stored
 from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
 from jobs.store.tables import events, idempotency, jobs, outputs, removals
 
 IDEMPOTENCY_S = 24 * 3600
-_UNSUCCESSFUL = (Status.FAILED, Status.CANCELED, Status.EXPIRED)
 
 
 # --- submit ----------------------------------------------------------------------------------------------
@@ -51,37 +52,15 @@ def submit(
     admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
     if request.webhook is not None:
         ensure_of_jobs(connection, tenant)
-    values = _new(tenant, job_id, request, body) | {"traceparent": traceparent}
+    values = new_row(tenant, job_id, request, body, now()) | {"traceparent": traceparent}
+    if request.kind in PARENTS:  # it never waits itself: its parts do
+        values |= {"status": Status.RUNNING, "started_at": now()}
     row = connection.execute(insert(jobs).values(values).returning(jobs)).one()
     hold(connection, tenant, job_id, images)
     record(connection, [row])
+    if request.kind in PARENTS:
+        parts.found(connection, row)
     return row, True
-
-
-def _new(tenant: str, job_id: str, request: JobRequest, body: str) -> dict[str, Any]:
-    return {
-        "tenant": tenant,
-        "id": job_id,
-        "kind": request.kind,
-        "model": request.model,
-        "priority": request.priority,
-        "lane": lane_of(request),
-        "payload_version": PAYLOAD_VERSION,
-        "request": body,
-        "metadata": request.metadata,
-        "webhook": request.webhook and request.webhook.model_dump(mode="json"),
-        "status": Status.QUEUED,
-        "seq": 1,
-        "cancel_requested": False,
-        "fence": 0,
-        "attempts": 0,
-        "losses": 0,
-        "created_at": now(),
-        "queued_at": now(),
-        "deadline_at": None if request.deadline_s is None else now() + request.deadline_s,
-        "swept": False,
-        **send_in(FIRST_SEND_S),  # the gateway sends it at once; the reaper looks whether that worked
-    }
 
 
 def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job_id: str) -> str | None:
@@ -129,11 +108,13 @@ def with_outputs(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRo
     """The records of `rows`, each with its published files in the order in which they were given."""
     found: dict[str, list[OutputRow]] = {row.id: [] for row in rows}
     tenants = {row.tenant for row in rows}
-    wanted = outputs.c.tenant.in_(tenants) & outputs.c.job_id.in_(found)
+    summaries = parts.summaries(connection, rows)  # those of a parent are its summary's
+    wanted = outputs.c.tenant.in_(tenants) & outputs.c.job_id.in_([*found, *summaries])
     if rows:
         for row in connection.execute(select(outputs).where(wanted).order_by(outputs.c.position)):
-            found[row.job_id].append(output_row(row))
-    return [job_row(row, tuple(found[row.id])) for row in rows]
+            for job_id in {row.job_id, summaries.get(row.job_id)} & found.keys():
+                found[job_id].append(output_row(row))
+    return [job_row(row, tuple(found[row.id]), parts.counts(connection, row)) for row in rows]
 
 
 def page(
@@ -146,11 +127,12 @@ def page(
     created_after: float | None,
     created_before: float | None,
     metadata: Mapping[str, str],
+    parent: str | None,
     after: tuple[float, str] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
     """Newest first. `after` is the last row's (created_at, id); rows that come later stay out of the way."""
-    wanted = [jobs.c.tenant == tenant]
+    wanted = [jobs.c.tenant == tenant, jobs.c.parent.is_not_distinct_from(parent)]
     if status:
         wanted.append(jobs.c.status.in_(status))
     if kind is not None:
@@ -182,6 +164,7 @@ def events_after(connection: Connection, tenant: str, job_id: str, after_seq: in
 
 def cancel(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
     """Queued: canceled at once. Running: the flag is set, once. Terminal: Conflict `already_finished`."""
+    parts.refuse_part(one(connection, tenant, job_id))
     rows = change(
         connection,
         _is(tenant, job_id),
@@ -201,7 +184,10 @@ def retry(
 ) -> Row[Any]:
     """A new series of attempts of a failed, canceled or expired job, from its start."""
     before = one(connection, tenant, job_id)
-    if before.status not in _UNSUCCESSFUL:
+    parts.refuse_part(before)
+    if before.kind in PARENTS:
+        return _retry_parts(connection, before, quotas)
+    if before.status not in UNSUCCESSFUL:
         raise _not_to_retry(before.status)
     request = job_row(before).request
     images = pictures(request)
@@ -211,7 +197,7 @@ def retry(
     rows = change(
         connection,
         _is(tenant, job_id),
-        jobs.c.status.in_(_UNSUCCESSFUL),
+        jobs.c.status.in_(UNSUCCESSFUL),
         status=Status.QUEUED,
         cancel_requested=False,
         attempts=0,
@@ -231,6 +217,14 @@ def retry(
     return rows[0]
 
 
+def _retry_parts(connection: Connection, before: Row[Any], quotas: Quotas) -> Row[Any]:
+    """The unsuccessful parts again; those that succeeded stay."""
+    if before.status not in UNSUCCESSFUL and not parts.any_unsuccessful(connection, before):
+        raise _not_to_retry(before.status)
+    steering.retry(connection, before, defaults=quotas)
+    return one(connection, before.tenant, before.id)
+
+
 def _not_to_retry(status: str) -> Conflict:
     code = "already_finished" if status == Status.SUCCEEDED else "not_finished"
     return Conflict(f"the job is {status}: only a failed, canceled or expired one can be retried", code=code)
@@ -246,11 +240,14 @@ def _forget_outputs(connection: Connection, tenant: str, job_id: str) -> list[st
 
 def delete_job(connection: Connection, tenant: str, job_id: str) -> list[str]:
     """Remove a terminal job; returns the keys of its published files. The reaper removes all it wrote."""
-    status = connection.scalar(select(jobs.c.status).where(_is(tenant, job_id)).with_for_update())
-    if status is None:
+    row = connection.execute(select(jobs).where(_is(tenant, job_id)).with_for_update()).one_or_none()
+    if row is None:
         raise NotFound(f"there is no job {job_id!r}")
-    if not Status(status).terminal:
-        raise Conflict(f"the job is {status}: cancel it first", code="not_finished")
+    parts.refuse_part(row)
+    if not Status(row.status).terminal:
+        raise Conflict(f"the job is {row.status}: cancel it first", code="not_finished")
+    if row.kind in PARENTS:
+        parts.forget_all(connection, row)
     keys = _forget_outputs(connection, tenant, job_id)
     connection.execute(delete(jobs).where(_is(tenant, job_id)))
     held = (idempotency.c.tenant == tenant) & (idempotency.c.job_id == job_id)
@@ -264,13 +261,17 @@ def delete_job(connection: Connection, tenant: str, job_id: str) -> list[str]:
 
 
 def depths(connection: Connection) -> dict[str, int]:
-    counted = select(jobs.c.lane, func.count()).where(QUEUED).group_by(jobs.c.lane)
+    """Without the parts that are held back: they wait for others, not for a worker."""
+    waits = QUEUED & ~jobs.c.lane.startswith(HELD, autoescape=True)
+    counted = select(jobs.c.lane, func.count()).where(waits).group_by(jobs.c.lane)
     return {lane: count for lane, count in connection.execute(counted)}
 
 
 def running(connection: Connection) -> int:
-    return connection.scalar(select(func.count()).select_from(jobs).where(RUNNING)) or 0
+    return connection.scalar(select(func.count()).select_from(jobs).where(WORKED_ON)) or 0
 
 
 def oldest_queued_s(connection: Connection) -> float:
-    return connection.scalar(select(now() - func.min(jobs.c.queued_at)).where(QUEUED)) or 0.0
+    """Parts of datasets and batches wait for hours by design, and are left out."""
+    alone = QUEUED & jobs.c.parent.is_(None)
+    return connection.scalar(select(now() - func.min(jobs.c.queued_at)).where(alone)) or 0.0

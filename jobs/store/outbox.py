@@ -47,7 +47,8 @@ def _name(row: Row[Any]) -> str | None:
 
 
 def write(connection: Connection, happenings: Sequence[Happening]) -> None:
-    """One delivery for each happening and receiver that wants it."""
+    """One delivery for each happening and receiver that wants it; parts of a job are not told of."""
+    happenings = [happening for happening in happenings if happening.row.parent is None]
     if not happenings:
         return
     endpoints = _endpoints(connection, {happening.row.tenant for happening in happenings})

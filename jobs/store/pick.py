@@ -27,13 +27,13 @@ from sqlalchemy import (
 
 from jobs.lanes import AHEAD_S
 from jobs.schemas import Status
-from jobs.store.change import QUEUED, RUNNING
+from jobs.store.change import QUEUED, WORKED_ON
 from jobs.store.database import now, upsert
 from jobs.store.rows import Claim
 from jobs.store.tables import jobs, turns
 from jobs.store.worker import Limits, claim, fresh
 
-_RUNNING = select(jobs.c.tenant, func.count()).where(RUNNING).group_by(jobs.c.tenant)
+_RUNNING = select(jobs.c.tenant, func.count()).where(WORKED_ON).group_by(jobs.c.tenant)
 
 
 def claim_fairest(

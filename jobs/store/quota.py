@@ -27,12 +27,13 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    update,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.errors import LimitExceeded, QueueFull, QuotaExceeded
-from jobs.schemas import Status
+from jobs.schemas import PARENTS, Status
 from jobs.store.database import now, upsert
 from jobs.store.tables import holds, jobs, storage, tenants, usage
 
@@ -40,6 +41,7 @@ DAY_S = 86400
 FULL_RETRY_S = 5  # a place may be free by then
 BYTES_RETRY_S = 3600  # only deleting and retention make room
 _QUEUED = jobs.c.status == literal_column("'queued'")  # a literal, so that the partial index serves it
+_ALONE = jobs.c.parent.is_(None)  # parts wait in their parent's place
 _CROWD = 64  # submits of a tenant that may run at once before counts must be exact
 
 
@@ -118,7 +120,7 @@ def _used() -> Select[Any]:
     today_ = (usage.c.tenant == tenant) & (usage.c.day == today())
     columns = {
         "jobs": select(func.count()).select_from(holds).where(mine),
-        "waiting": select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, _QUEUED),
+        "waiting": select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, _QUEUED, _ALONE),
         "images_held": select(func.coalesce(func.sum(holds.c.images), 0)).where(mine),
         "images": select(usage.c.images).where(today_),
         "jobs_ended": select(usage.c.jobs).where(today_),
@@ -140,6 +142,15 @@ def admit(
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:tenant))"), {"tenant": tenant})
         found = used(connection, tenant, defaults)
     _refuse(found, images, max_queued)
+
+
+def refusal(connection: Connection, tenant: str, images: int, *, defaults: Quotas) -> str | None:
+    """Why `admit` would refuse now, in words; None if it would not."""
+    try:
+        _refuse(used(connection, tenant, defaults), images, None)
+    except (LimitExceeded, QuotaExceeded) as error:
+        return str(error)
+    return None
 
 
 def hold(connection: Connection, tenant: str, job_id: str, images: int) -> None:
@@ -207,9 +218,34 @@ def settle(connection: Connection, rows: Sequence[Row[Any]], made: int = 0) -> N
         total = totals[row.tenant]
         total["jobs"] += 1
         total["images"] += max(images, made) if row.status == Status.SUCCEEDED else made
-        total["device_s"] += (row.metrics or {}).get("device_ms", 0) / 1000
+        total["device_s"] += 0.0 if row.kind in PARENTS else _device_s(row)
+    for row in over.values():
+        if row.parent is not None:
+            _settle_part(connection, row, totals[row.tenant])
     for tenant in sorted(totals):  # in one order, or two reapers could wait for each other
-        _add(connection, usage, {"tenant": tenant, "day": today()}, totals[tenant])
+        if any(totals[tenant].values()):
+            _add(connection, usage, {"tenant": tenant, "day": today()}, totals[tenant])
+
+
+def _device_s(row: Row[Any]) -> float:
+    seconds: float = (row.metrics or {}).get("device_ms", 0) / 1000
+    return seconds
+
+
+def _settle_part(connection: Connection, row: Row[Any], total: dict[str, float]) -> None:
+    """What a part used counts on the day of its own end; its pictures leave what its parent holds."""
+    total["device_s"] += _device_s(row)
+    if row.status == Status.SUCCEEDED and row.size:
+        total["images"] += row.size
+        parents = (holds.c.tenant == row.tenant) & (holds.c.job_id == row.parent)
+        connection.execute(update(holds).where(parents).values(images=holds.c.images - row.size))
+
+
+def spent(found: Usage) -> bool:
+    """Whether what is done in parts has to rest: device seconds or bytes are used up."""
+    limits = found.quotas
+    device = limits.max_device_s_per_day is not None and found.device_s >= limits.max_device_s_per_day
+    return device or (limits.max_bytes is not None and found.stored_bytes >= limits.max_bytes)
 
 
 def stored(connection: Connection, sizes: Mapping[str, int]) -> None:

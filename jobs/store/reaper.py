@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, and_, case, delete, literal_column, or_, select, update
 
+from jobs.lanes import LANES, is_bulk
 from jobs.schemas import JobError, Kind, Status
 from jobs.store.change import FIRST_SEND_S, LONGEST_SEND_S, QUEUED, RUNNING, change, locked_ids
 from jobs.store.database import now
@@ -27,8 +28,10 @@ def due_for_send(connection: Connection, limit: int, *, empty_lanes: Collection[
     In a lane that is empty at the broker a waiting job's message has been lost, so there it is due even when
     its back-off says later.
     """
-    lost = and_(jobs.c.lane.in_(list(empty_lanes)), jobs.c.sent_at < now() - FIRST_SEND_S)
-    due = or_(jobs.c.next_send_at <= now(), lost)
+    # Shards wait because workers have enough of them: they are told of at the times of their back-off only.
+    lanes = [lane for lane in empty_lanes if not is_bulk(lane)]
+    lost = and_(jobs.c.lane.in_(lanes), jobs.c.sent_at < now() - FIRST_SEND_S)
+    due = and_(or_(jobs.c.next_send_at <= now(), lost), jobs.c.lane.in_(LANES))
     wanted = select(jobs.c.id, jobs.c.kind, jobs.c.lane).where(QUEUED, due)
     return [Due(*row) for row in connection.execute(wanted.order_by(jobs.c.queued_at).limit(limit))]
 

@@ -65,6 +65,13 @@ class JobRow:
     outputs: tuple[OutputRow, ...] = ()
     traceparent: str | None = None
     """Where the submit was in its trace; workers and the dispatcher go on from there."""
+    parent: str | None = None
+    """The dataset or batch that it is a part of."""
+    place: int | None = None
+    size: int | None = None
+    """Pictures of a part."""
+    parts: dict[str, int] | None = None
+    """Of a dataset or batch: how many of its parts there are, by status."""
 
     @cached_property
     def request(self) -> AnyRequest:
@@ -172,6 +179,11 @@ class Leftovers(NamedTuple):
     upload: str | None = None  # of an import, when no other import still needs the file
 
 
+def dataset_prefix(tenant: str, prefix: str) -> str:
+    """Key prefix of a dataset's files."""
+    return f"t/{tenant}/s/{prefix}/"
+
+
 def job_prefix(tenant: str, job_id: str) -> str:
     return f"t/{tenant}/j/{job_id}/"
 
@@ -179,11 +191,13 @@ def job_prefix(tenant: str, job_id: str) -> str:
 _PLAIN = (
     "tenant id kind model lane payload_version metadata seq cancel_requested result fence attempts losses "
     "worker lease_until checkpoint_key created_at queued_at started_at finished_at deadline_at expires_at "
-    "traceparent"
+    "traceparent parent place size"
 ).split()
 
 
-def job_row(row: Row[Any], outputs: tuple[OutputRow, ...] = ()) -> JobRow:
+def job_row(
+    row: Row[Any], outputs: tuple[OutputRow, ...] = (), parts: dict[str, int] | None = None
+) -> JobRow:
     known = row._mapping
     return JobRow(
         **{name: known[name] for name in _PLAIN},
@@ -194,6 +208,7 @@ def job_row(row: Row[Any], outputs: tuple[OutputRow, ...] = ()) -> JobRow:
         error=known["error"] and JobError.model_validate(known["error"]),
         metrics=known["metrics"] or {},
         outputs=outputs,
+        parts=parts,
     )
 
 

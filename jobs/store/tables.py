@@ -40,6 +40,7 @@ _THERE = text("NOT gone")
 _TO_REMOVE = text("gone AND key IS NOT NULL")
 _PENDING = text("status = 'pending'")
 _ENDED = text("finished_at IS NOT NULL")
+_PART = text("parent IS NOT NULL")
 
 
 def document() -> TypeEngine[Any]:
@@ -90,7 +91,20 @@ jobs = Table(
     # Whom to tell: {url, events}.
     Column("webhook", document()),
     Column("traceparent", String),  # the submit's place in its trace, as the W3C writes it
+    # Of a part of a dataset or batch. The summary of the other parts has the place -1.
+    Column("parent", String),
+    Column("place", Integer),
+    Column("size", Integer),  # pictures
     Index("ix_jobs_id", "id", unique=True),
+    Index(
+        "ix_jobs_parent",
+        "tenant",
+        "parent",
+        "place",
+        unique=True,
+        sqlite_where=_PART,
+        postgresql_where=_PART,
+    ),
     Index("ix_jobs_tenant_created_at_id", "tenant", "created_at", "id"),
     # Few rows at any time, so these stay small however long the history.
     Index("ix_jobs_waiting", "tenant", "lane", "queued_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
@@ -103,6 +117,21 @@ jobs = Table(
 def _of_job() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["tenant", "job_id"], ["jobs.tenant", "jobs.id"], ondelete="CASCADE")
 
+
+families = Table(
+    "families",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("parts", Integer, nullable=False),  # that it is to have
+    Column("made", Integer, nullable=False),  # that have a row
+    Column("covered", Integer, nullable=False),  # samples of a dataset that those make
+    Column("paused", String),  # by whom: caller, quota
+    Column("prefix", String),  # of a dataset's files, under the tenant's
+    _of_job(),
+    Index("ix_families_tenant_prefix", "tenant", "prefix", unique=True),
+)
+"""Jobs that are done in parts, each a job of its own with the parent's id."""
 
 idempotency = Table(
     "idempotency",

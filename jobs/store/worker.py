@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobs.schemas import JobError, Progress, Status
+from jobs.schemas import JobError, Kind, Progress, Status
 from jobs.store import outbox
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
 from jobs.store.database import now
@@ -30,6 +30,7 @@ from jobs.store.rows import Beat, Claim, DirectionSetRow, ModelRow, OutputRow, j
 from jobs.store.tables import jobs, outputs
 
 Reason = Literal["drain", "lost", "retry"]
+KEPT_S = 100 * 365 * 86400.0
 PICTURES = ("image", "reconstruction")  # roles of outputs that count as pictures made
 
 
@@ -196,7 +197,7 @@ def finish(
     if progress is not None:
         values["progress"] = progress.model_dump(exclude_none=True)
     if published:
-        values["expires_at"] = now() + limits.artifact_ttl_s
+        values["expires_at"] = _expires(claim, limits)
     made = sum(output.role in PICTURES for output in published)
     changed = change(connection, held(claim), made=made, **values)
     if not changed:
@@ -216,4 +217,9 @@ def finish(
 
 def _output(claim: Claim, place: int, output: OutputRow, limits: Limits) -> dict[str, Any]:
     about_job = {"tenant": claim.row.tenant, "job_id": claim.job_id, "position": place}
-    return vars(output) | about_job | {"expires_at": now() + limits.artifact_ttl_s}
+    return vars(output) | about_job | {"expires_at": _expires(claim, limits)}
+
+
+def _expires(claim: Claim, limits: Limits) -> ColumnElement[float]:
+    """A dataset is kept until it is deleted."""
+    return now() + (KEPT_S if claim.row.kind in (Kind.SHARD, Kind.SUMMARY) else limits.artifact_ttl_s)

@@ -68,6 +68,10 @@ MATRIX: dict[tuple[str, str], Absent | Nothing | Signed | Everybodys] = {
     ("POST", f"{JOB}/cancel"): Absent(own=409),  # it has succeeded
     ("POST", f"{JOB}/retry"): Absent(own=409),
     ("DELETE", JOB): Absent(own=204),
+    ("POST", f"{JOB}/pause"): Absent(own=409),  # it is no dataset
+    ("POST", f"{JOB}/resume"): Absent(own=409),
+    ("POST", f"{JOB}/extend"): Absent(own=409, body={"count": 1}),
+    ("POST", "/v1/estimates"): Nothing({"json": generate()}),
     ("GET", "/v1/jobs"): Nothing(),
     ("POST", "/v1/jobs"): Nothing({"json": generate()}),
     ("POST", "/v1/images"): Nothing({"content": png(), "headers": {"Content-Type": "image/png"}}),

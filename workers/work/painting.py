@@ -9,7 +9,7 @@ L is num_ws. Pictures leave as uint8 (N, H, W, C).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from generative.editing.regions import blend, mask_at
 from generative.editing.units import switch
 from generative.generator import Generator, Hook, Noise, StyleGenerator, pass_on
 from generative.inversion.feature_space import carried, standing
-from generative.pixels import to_uint8
+from generative.pixels import from_uint8, to_uint8
 from generative.spaces import broadcast
 
 NOISE = "noise:"  # prefix of the names of noise inputs; the layer's name follows
@@ -150,3 +150,9 @@ def carry(generator: StyleGenerator, inputs: Inputs) -> dict[str, Tensor]:
 def style_rows(generator: StyleGenerator, inputs: Inputs) -> Tensor:
     """ws (N, L, w_dim) -> (N, S): the styles of all layers, coarse to fine, one after the other."""
     return torch.cat(list(generator.styles(inputs["ws"]).values()), dim=1)
+
+
+def label_parts(network: Any, inputs: Inputs) -> Tensor:
+    """pictures (N, H, W, C) uint8 -> (N, H, W) uint8: the part that each pixel shows."""
+    labels: Tensor = network.label(from_uint8(inputs["pictures"]).expand(-1, 3, -1, -1))
+    return labels
