@@ -34,7 +34,13 @@ UNSEEN_SEED = 4_000_000_007  # training draws its seeds from below 2^31
 STEPS = 200
 DIRECTIONS = ("smile", "yaw", "hair_length", "background")
 SIZE = 128  # pixels to look at; the model's 64 are resized
-PASSED_ON = ("GANSERVE_MODEL_REPO", "GANSERVE_DEVICE", "GANSERVE_THREADS", "GANSERVE_MAX_BATCH")
+PASSED_ON = (
+    "GANSERVE_MODEL_REPO",
+    "GANSERVE_DEVICE",
+    "GANSERVE_THREADS",
+    "GANSERVE_MAX_BATCH",
+    "GANSERVE_METRICS_PORT",
+)
 READY_WITHIN_S = 180.0
 STOP_WITHIN_S = 60.0
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,28 +30,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.service import bare_rate
+from bench.service import Ask, Race, ask, bare_rate, race
 from client.embedded_redis import command as redis_command
 from client.embedded_redis import find_binary
 from client.up import ROOT, is_free
 
-IN_FLIGHT, ALONE = 16, 60  # requests together; requests one by one
 READY_WITHIN_S, POLL_S = 120.0, 0.01
 ALIKE = 1  # levels that pictures of one seed may differ by: a batch adds up in another order
-
-Ask = Callable[[httpx.AsyncClient, int], Awaitable[bytes]]
-
-
-async def _ganserve(http: httpx.AsyncClient, seed: int) -> bytes:
-    body = {
-        "kind": "generate",
-        "model": "portraits",
-        "input": {"source": {"seeds": [seed]}},
-        "output": {"inline": True},
-    }
-    reply = await http.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"})
-    [output] = reply.raise_for_status().json()["outputs"]
-    return base64.b64decode(output["base64"])
 
 
 async def _plain(http: httpx.AsyncClient, seed: int) -> bytes:
@@ -94,7 +79,7 @@ def _celery_commands(port: int, folder: Path) -> list[list[str]]:
 SERVERS = {
     "ganserve": Server(
         lambda port, folder: [_module("client.cli", "up", "--var", str(folder), "--port", str(port))],
-        _ganserve,
+        ask,
     ),
     "LitServe": Server(lambda port, _: [_module("bench.peers.with_litserve", str(port))], _plain, "litserve"),
     "BentoML": Server(
@@ -110,10 +95,8 @@ SERVERS = {
 @dataclass(frozen=True)
 class Found:
     bare: float  # pictures a second of the loop without a server
-    rate: float  # pictures a second with `IN_FLIGHT` requests
-    alone_s: list[float]  # of requests one by one
-    together_s: list[float]
-    memory_bytes: int  # of all its processes, as shares of shared pages
+    race: Race
+    memory_bytes: int  # of all its processes, shared pages divided
 
 
 @contextlib.contextmanager
@@ -147,12 +130,12 @@ def running(server: Server, folder: Path) -> Iterator[tuple[str, list[psutil.Pro
                 process.kill()
 
 
-async def _answers(ask: Ask, url: str, log: Path) -> None:
+async def _answers(asking: Ask, url: str, log: Path) -> None:
     end = time.monotonic() + READY_WITHIN_S
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         while True:
             try:
-                await ask(http, 0)
+                await asking(http, 0)
                 return
             except (httpx.HTTPError, ValueError, KeyError, TypeError):
                 if time.monotonic() > end:
@@ -162,47 +145,21 @@ async def _answers(ask: Ask, url: str, log: Path) -> None:
                 await asyncio.sleep(0.3)
 
 
-async def _race(ask: Ask, url: str, seconds: float) -> tuple[float, list[float], list[float]]:
-    """Pictures a second in company, and the seconds of requests alone and in company."""
-    alone: list[float] = []
-    together: list[float] = []
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-
-        async def timed(seed: int, times: list[float]) -> None:
-            began = time.perf_counter()
-            await ask(http, seed)
-            times.append(time.perf_counter() - began)
-
-        async def in_turn(first: int, until: float) -> None:
-            seed = first
-            while time.perf_counter() < until:
-                await timed(seed, together)
-                seed += IN_FLIGHT
-
-        await asyncio.gather(*(in_turn(i, time.perf_counter() + 2) for i in range(IN_FLIGHT)))  # warm
-        for seed in range(ALONE):
-            await timed(seed, alone)
-        together.clear()
-        began = time.perf_counter()
-        await asyncio.gather(*(in_turn(1000 + i, began + seconds) for i in range(IN_FLIGHT)))
-        return len(together) / (time.perf_counter() - began), alone, together
-
-
 def measure(server: Server, seconds: float, truth: list[np.ndarray]) -> Found:
     bare = bare_rate()
     with tempfile.TemporaryDirectory(prefix="ganserve-peers-") as folder:
         with running(server, Path(folder)) as (url, processes):
             asyncio.run(_check(server.ask, url, truth))
-            rate, alone, together = asyncio.run(_race(server.ask, url, seconds))
+            found = asyncio.run(race(server.ask, url, seconds))
             memory = sum(p.memory_full_info().pss for p in processes if p.is_running())
-    return Found(bare, rate, alone, together, memory)
+    return Found(bare, found, memory)
 
 
-async def _check(ask: Ask, url: str, truth: list[np.ndarray]) -> None:
+async def _check(asking: Ask, url: str, truth: list[np.ndarray]) -> None:
     """They do serve the same pictures."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         for seed, expected in enumerate(truth):
-            file = np.frombuffer(await ask(http, seed), np.uint8)
+            file = np.frombuffer(await asking(http, seed), np.uint8)
             seen = cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
             assert np.abs(seen.astype(int) - expected).max() <= ALIKE, f"another picture of seed {seed}"
 
@@ -212,11 +169,15 @@ def report(found: dict[str, Found]) -> Table:
     for head in ("", "pictures/s", "of the bare loop", "p50 alone", "p50 of 16", "p95 of 16", "memory"):
         table.add_column(head, justify="right" if head else "left")
     for name, f in found.items():
-        cuts = statistics.quantiles(f.together_s, n=20)
-        times = (statistics.median(f.alone_s), cuts[9], cuts[18])
+        cuts = statistics.quantiles(f.race.together_s, n=20)
+        times = (statistics.median(f.race.alone_s), cuts[9], cuts[18])
         shown = [f"{seconds * 1e3:.1f} ms" for seconds in times]
         table.add_row(
-            name, f"{f.rate:.0f}", f"{f.rate / f.bare:.2f}", *shown, f"{f.memory_bytes / 2**20:.0f} MiB"
+            name,
+            f"{f.race.rate:.0f}",
+            f"{f.race.rate / f.bare:.2f}",
+            *shown,
+            f"{f.memory_bytes / 2**20:.0f} MiB",
         )
     return table
 
@@ -238,7 +199,7 @@ def main() -> None:
             console.print(f"{name} is left out: {package} is not installed")
             continue
         found[name] = measure(server, arguments.seconds, truth)
-        console.print(f"{name}: {found[name].rate:.0f} a second; bare {found[name].bare:.0f}")
+        console.print(f"{name}: {found[name].race.rate:.0f} a second; bare {found[name].bare:.0f}")
     console.print(report(found))
 
 
