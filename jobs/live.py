@@ -8,21 +8,21 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import orjson
 import redis
-import redis.asyncio
 
+from jobs.ears import CHANNEL, LATEST, PAUSE_S, Ears
 from jobs.metrics import LIVE_EVENTS
-from jobs.queue import KEY_PREFIX
 
 log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 MAX_EVENT_BYTES = 128 * 1024  # a preview of 64 KiB, as base64 inside JSON, fits
 KEPT_S = 120  # the latest events of a job, for a listener that comes late
-PAUSE_S = 1.0  # after a failure, before Redis is tried again
 SOCKET_S = 5.0
 
 
@@ -44,6 +44,7 @@ class RedisLive:
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._ears: WeakKeyDictionary[asyncio.AbstractEventLoop, Ears] = WeakKeyDictionary()
 
     def publish(self, job_id: str, event: Event) -> None:
         with self._changed:
@@ -89,36 +90,19 @@ class RedisLive:
                     log.warning("an event of %d bytes is not sent", len(body))
                     LIVE_EVENTS.labels("too_large").inc()
                     continue
-                pipe.hset(_kept(job_id), slot, body)
-                pipe.expire(_kept(job_id), KEPT_S)
-                pipe.publish(_channel(job_id), body)
+                pipe.hset(LATEST + job_id, slot, body)
+                pipe.expire(LATEST + job_id, KEPT_S)
+                pipe.publish(CHANNEL + job_id, body)
                 sent += 1
             pipe.execute()
         LIVE_EVENTS.labels("sent").inc(sent)
 
     async def subscribe(self, job_id: str) -> AsyncIterator[Event]:
-        while True:
-            try:
-                # One client for each listener: asyncio's connections belong to one event loop.
-                async with redis.asyncio.Redis.from_url(self._url) as client, client.pubsub() as channel:
-                    await channel.subscribe(_channel(job_id))
-                    for body in (await client.hgetall(_kept(job_id))).values():
-                        yield orjson.loads(body)
-                    while not _cancelled():
-                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=PAUSE_S)
-                        if message is not None:
-                            yield orjson.loads(message["data"])
-            except (redis.RedisError, OSError) as error:
-                log.warning("no live events: %s", error)
-            if _cancelled():
-                raise asyncio.CancelledError
-            await asyncio.sleep(PAUSE_S)
-
-
-def _cancelled() -> bool:
-    """redis-py swallows a cancellation that arrives at a bad moment; asyncio still knows of it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+        loop = asyncio.get_running_loop()  # asyncio's connections belong to one
+        ears = self._ears.setdefault(loop, Ears(self._url))
+        async with aclosing(ears.listen(job_id)) as heard:
+            async for body in heard:
+                yield orjson.loads(body)
 
 
 class MemoryLive:
@@ -154,11 +138,3 @@ class MemoryLive:
 def _slot(event: Event) -> str:
     """Events of one slot replace one another: a job's progress, or the preview of one of its pictures."""
     return f"{event['type']}:{event.get('index', '')}"
-
-
-def _channel(job_id: str) -> str:
-    return f"{KEY_PREFIX}live:{job_id}"
-
-
-def _kept(job_id: str) -> str:
-    return f"{KEY_PREFIX}latest:{job_id}"

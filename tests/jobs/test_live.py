@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing, suppress
 
 import pytest
+import redis
 
 from jobs.live import LiveEvents, MemoryLive, RedisLive
 from tests.servers import private_redis
@@ -158,3 +159,26 @@ def test_an_event_that_is_too_large_is_dropped_alone(broker):
 
     assert {event["type"] for event in events} == {"progress"}
     live.close()
+
+
+def test_all_listeners_of_a_loop_share_one_connection_and_leave_their_channels(broker):
+    live, others = RedisLive(broker.redis_url), redis.Redis.from_url(broker.redis_url)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(*(_one_heard(live, f"job_{n % 8}") for n in range(24)))
+            assert len(others.client_list(_type="pubsub")) == 1
+            while len(others.pubsub_channels()) > 1:  # the one that is always there
+                live.publish("job_0", step(2))
+                await asyncio.sleep(0.05)
+
+    async def _one_heard(live: LiveEvents, job_id: str) -> None:
+        live.publish(job_id, step(1))
+        async with aclosing(live.subscribe(job_id)) as heard:
+            async for event in heard:
+                assert event == step(1)
+                return
+
+    asyncio.run(scenario())
+    live.close()
+    others.close()
