@@ -26,6 +26,7 @@ SHOWN = (
     Variant("hybrid", "w"),
     Variant("hybrid", "w+"),
     Variant("hybrid", "s"),
+    Variant("hybrid", "features"),
     Variant("in_domain", "w+"),
     Variant("projector", "w"),
     Variant("projector", "w+"),

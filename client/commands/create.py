@@ -21,7 +21,7 @@ Format = Annotated[str, typer.Option("--format", help="png, jpeg, webp or npz.")
 Method = Annotated[
     str | None, typer.Option(help="hybrid, projector, encoder, pti, ...: docs/inversion.md lists them.")
 ]
-Space = Annotated[str | None, typer.Option(help="z, w, w+, s, p or p+; without it the method's.")]
+Space = Annotated[str | None, typer.Option(help="z, w, w+, s, p, p+ or features; without it the method's.")]
 Steps = Annotated[int | None, typer.Option(help="Optimisation steps; without it the method's.")]
 Latents = Annotated[str, typer.Option(help="Also the latents, in this space: none, z, w, w+, s, p or p+.")]
 Webhook = Annotated[str | None, typer.Option(help="Address to tell when the job has ended.")]
@@ -67,6 +67,8 @@ def invert(
     method: Method = None,
     space: Space = None,
     steps: Steps = None,
+    class_: Class = None,
+    align: Annotated[str | None, typer.Option(help="Look for the face: auto or ffhq.")] = None,
     restore: Annotated[
         str | None,
         typer.Option(help="What is wrong with them: gray, noise, downsample:4, jpeg:10 (factor, quality)."),
@@ -86,7 +88,9 @@ def invert(
     """Find the latents of pictures, or restore them."""
     with service(url) as client:
         images = [client.upload_image(path).id for path in pictures]
-        inputs: dict[str, Any] = {"images": images, "seed": seed} | _inversion(method, space, steps)
+        inputs: dict[str, Any] = {"images": images, "seed": seed}
+        inputs |= {"align": align} if align is not None else {}
+        inputs |= _inversion(method, space, steps) | _sampling(None, class_)
         inputs |= {"stop": {"perceptual": target}} if target is not None else {}
         if mask is not None:
             inputs["degradation"] = {"type": "mask", "image": client.upload_image(mask).id}

@@ -145,6 +145,15 @@ def test_invert_leaves_to_the_service_what_was_not_said(ganserve, service, pictu
     assert told == bare | {"method": "pti", "space": "w+", "steps": 9}
 
 
+def test_invert_says_where_the_face_is_and_which_class(ganserve, service, picture):
+    service.replies = [uploaded(), queued(kind="invert")]
+
+    said = ("--align", "ffhq", "--class", "tench", "--space", "features")
+    assert ganserve("invert", picture, *said, "--no-wait").exit_code == 0
+    sent = json.loads(service.requests[1].content)["input"]
+    assert (sent["align"], sent["class"], sent["space"]) == ("ffhq", "tench", "features")
+
+
 @pytest.mark.parametrize(
     "said, meant",
     [
