@@ -25,8 +25,8 @@ from api.pictures import AT_ONCE, Decoder
 from api.problems import HttpProblem, answer_error
 from api.rates import Rates, redis_storage
 from api.readiness import Probes
+from api.routes import batches, datasets, directions, events, health, images, models, pages, usage, webhooks
 from api.routes import blobs as blob_routes
-from api.routes import datasets, directions, events, health, images, models, pages, usage, webhooks
 from api.routes import jobs as job_routes
 from api.sending import Sender
 from api.submission import Desk
@@ -48,6 +48,7 @@ from jobs.webhooks.target import Rules, hurried, rules_of, system_addresses
 
 ROUTERS = (
     job_routes,
+    batches,
     datasets,
     events,
     images,

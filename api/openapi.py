@@ -68,6 +68,13 @@ WAITED: dict[int | str, dict[str, Any]] = {200: {"model": JobView, "description"
 IMAGE_UPLOAD: dict[str, Any] = {
     "requestBody": _upload("image/png", "image/jpeg", "image/webp", "application/octet-stream", sha256=_HASH)
 }
+BATCH: dict[str, Any] = {
+    "parameters": [_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {"application/jsonl": {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
 CHECKPOINT_UPLOAD: dict[str, Any] = {
     "parameters": [_KEY],
     "requestBody": _upload(

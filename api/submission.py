@@ -41,14 +41,21 @@ class Desk:
     def submit(self, tenant: str, raw: bytes, key: str | None) -> tuple[JobRow, bool]:
         """The job in `raw` and True; or, for a key that was used with the same job, that job and False."""
         with self.metrics.submit_seconds.time():
-            request = parse(raw)
-            request = self.catalog.completed(tenant, request)
-            self._check(tenant, request)
+            request = self.checked(tenant, parse(raw))
             return self.record(tenant, self._with_target(request), key)
 
-    def record(self, tenant: str, request: JobRequest, key: str | None) -> tuple[JobRow, bool]:
-        """Write the row. Raises QueueFull and IdempotencyKeyReused."""
-        body_hash = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
+    def checked(self, tenant: str, request: JobRequest) -> JobRequest:
+        """The request with every default filled in, if it can be carried out. Raises BadRequest."""
+        request = self.catalog.completed(tenant, request)
+        self._check(tenant, request)
+        return request
+
+    def record(
+        self, tenant: str, request: JobRequest, key: str | None, *, body_hash: str | None = None
+    ) -> tuple[JobRow, bool]:
+        """Write the row. Raises QueueFull and IdempotencyKeyReused. `body_hash`: left out, the request's."""
+        if body_hash is None:
+            body_hash = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
         with tracing.span("submit", job_kind=request.kind, model=request.model) as span:
             row, created = self.store.submit(
                 tenant,
@@ -65,8 +72,7 @@ class Desk:
 
     def estimate(self, tenant: str, raw: bytes) -> Estimate:
         """What the job in `raw` would take. Raises as `submit` does, except for quotas."""
-        request = self.catalog.completed(tenant, parse(raw))
-        self._check(tenant, request)
+        request = self.checked(tenant, parse(raw))
         card = self.catalog.get(tenant, request.model)
         media_type = f"image/{request.output.format}"
         return estimate(

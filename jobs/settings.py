@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=MiB, ge=1)
     """One JSON body."""
 
+    max_batch_bytes: int = Field(default=64 * MiB, ge=1)
+    """One JSONL body of a batch."""
+
     # Who may come in, and how much a tenant may use unless its own limits say otherwise.
     auth: Literal["open", "keys"] = "open"
     """open: whoever reaches the gateway is the tenant `default`, so it listens on loopback only."""

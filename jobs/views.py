@@ -75,6 +75,9 @@ class Views:
     def location(self, job_id: str) -> str:
         return f"{self._base}/v1/jobs/{job_id}"
 
+    def batch_location(self, job_id: str) -> str:
+        return f"{self._base}/v1/batches/{job_id}"
+
     def _bare(self, row: JobRow) -> JobView:
         request = orjson.loads(row.request_json)
         here = self.location(row.id)

@@ -46,7 +46,7 @@ def tend(connection: Connection, tenant: str, job_id: str, defaults: Quotas) -> 
 
 
 def _move(connection: Connection, row: Row[Any], family: Row[Any], defaults: Quotas) -> bool:
-    if row.cancel_requested:
+    if row.cancel_requested or (family.made < family.parts and _broken_off(connection, row)):
         return _cancel_parts(connection, row)
     family = _heed_quota(connection, row, family, defaults)
     if family.paused:

@@ -71,6 +71,15 @@ MATRIX: dict[tuple[str, str], Absent | Nothing | Signed | Everybodys] = {
     ("POST", f"{JOB}/pause"): Absent(own=409),  # it is no dataset
     ("POST", f"{JOB}/resume"): Absent(own=409),
     ("POST", f"{JOB}/extend"): Absent(own=409, body={"count": 1}),
+    ("GET", "/v1/batches"): Nothing(),
+    ("POST", "/v1/batches"): Nothing(
+        {
+            "content": b'{"custom_id": "a", "body": {"kind": "generate", "model": "faces"}}',
+            "headers": {"Content-Type": "application/jsonl"},
+        }
+    ),
+    ("GET", "/v1/batches/{job_id}"): Absent(own=404),  # it is no batch
+    ("POST", "/v1/batches/{job_id}/cancel"): Absent(own=404),
     ("POST", "/v1/estimates"): Nothing({"json": generate()}),
     ("GET", "/v1/jobs"): Nothing(),
     ("POST", "/v1/jobs"): Nothing({"json": generate()}),
