@@ -34,7 +34,8 @@ class Discovery(Strict):
 class SefaInput(Discovery):
     """Eigenvectors of the style weights (Shen and Zhou, 2021)."""
 
-    method: Literal["sefa"]
+    method: Literal["sefa", "sefa_rosinality"]
+    """The second as in rosinality's code: rows of the weights are not scaled, and ToRGB layers are others."""
     layers: Layers | None = None
     """Whose weights are factorised, and where the directions act; all without it."""
     count: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 8
@@ -46,6 +47,19 @@ class GanspaceInput(Discovery):
     method: Literal["ganspace"]
     samples: Annotated[int, Field(ge=100, le=MAX_MAPPED)] = 300_000
     components: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 80
+
+
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
+
+
+class GanspaceFeaturesInput(Discovery):
+    """Principal components of a layer's output, with latents by regression (Härkönen et al., 2020)."""
+
+    method: Literal["ganspace_features"]
+    layer: LayerName
+    samples: Annotated[int, Field(ge=100, le=MAX_STYLES)] = 5000
+    """As many again are painted for the regression."""
+    components: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 20
 
 
 class PicturesInput(Discovery):
@@ -138,7 +152,24 @@ class EigenganInput(Discovery):
     method: Literal["eigengan"]
 
 
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
+class StylespaceLocalInput(PicturesInput):
+    """Style channels whose effect stays within a part of the picture (Wu et al., 2021)."""
+
+    method: Literal["stylespace_local"]
+    part: Annotated[str, Field(pattern=r"^[a-z][a-z ]{0,31}$")]
+    channels: Annotated[int, Field(ge=1, le=64)] = 8
+    looked: Annotated[int, Field(ge=8, le=2000)] = 128
+    """Of the samples, pictures that are searched for the part."""
+    pictures: Annotated[int, Field(ge=1, le=64)] = 8
+    """Of those, in which every channel is moved alone."""
+
+
+class AttfindInput(FactorInput):
+    """Style channels that a factor's reading depends on most (Lang et al., 2021)."""
+
+    method: Literal["attfind"]
+    samples: Annotated[int, Field(ge=50, le=MAX_STYLES)] = 200
+    channels: Annotated[int, Field(ge=1, le=64)] = 8
 
 
 class DissectInput(PicturesInput):
@@ -176,9 +207,12 @@ class DirectionsImport(Strict):
 AnyDiscovery = (
     SefaInput
     | GanspaceInput
+    | GanspaceFeaturesInput
     | InterfaceganInput
     | HiganInput
     | StylespaceInput
+    | StylespaceLocalInput
+    | AttfindInput
     | StyleflowInput
     | HessianInput
     | EigenganInput

@@ -10,15 +10,18 @@ from jobs.cards import Card, did_you_mean
 from jobs.dataset import DatasetInput
 from jobs.discovery import (
     AnyDiscovery,
+    AttfindInput,
     DirectionsImport,
     DissectInput,
     EigenganInput,
+    GanspaceFeaturesInput,
     GanspaceInput,
     HessianInput,
     PicturesInput,
     SefaInput,
     StyleflowInput,
     StylespaceInput,
+    StylespaceLocalInput,
 )
 from jobs.editing import EditInput
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
@@ -90,6 +93,8 @@ def pictures(request: JobRequest) -> int:
         return given.count
     if isinstance(given, DatasetInput | BatchInput):
         return given.pictures
+    if isinstance(given, GanspaceFeaturesInput):
+        return 2 * given.samples
     if isinstance(given, PicturesInput):
         return given.samples
     return len(given.images) if isinstance(given, InvertInput) else 0
@@ -211,7 +216,9 @@ def _check_discover(given: AnyDiscovery, card: Card) -> None:
     if isinstance(given, EigenganInput) and card.family != "eigengan":
         raise UnsupportedByModel(f"input.method: the family {card.family} has no subspaces; take sefa.")
     if isinstance(given, DissectInput):
-        _check_features(given.features, card)
+        _check_features(given.features, card, "input.features")
+    if isinstance(given, GanspaceFeaturesInput):
+        _check_features([given.layer], card, "input.layer")
     if given.class_index is not None:
         card.class_number(given.class_index, "input.class")
     elif card.classes:
@@ -230,18 +237,18 @@ def _space_of(given: AnyDiscovery) -> str:
     """The space that a model needs for a method."""
     if isinstance(given, HessianInput):
         return given.space
-    if isinstance(given, StylespaceInput):
+    if isinstance(given, StylespaceInput | StylespaceLocalInput | AttfindInput):
         return "s"
-    return "z" if isinstance(given, EigenganInput | DissectInput) else "w"
+    return "z" if isinstance(given, EigenganInput | DissectInput | GanspaceFeaturesInput) else "w"
 
 
-def _check_features(wanted: Sequence[str], card: Card) -> None:
+def _check_features(wanted: Sequence[str], card: Card, where: str) -> None:
     """Cards of families without styles do not list their layers: there the worker will know."""
     known = [layer.name for layer in card.layers]
     for name in wanted:
         if known and name not in known:
             hint = did_you_mean(name, known) or f" It has {', '.join(known)}."
-            raise BadRequest(f"input.features: the model {card.name!r} has no layer {name!r}.{hint}")
+            raise BadRequest(f"{where}: the model {card.name!r} has no layer {name!r}.{hint}")
 
 
 def _source_space(given: EditInput) -> str:

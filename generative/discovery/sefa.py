@@ -6,8 +6,8 @@ unit length, and the eigenvectors of the sum of their outer products are the dir
 leaves the order to `eig`; here the largest eigenvalue comes first, and the largest entry of a vector is
 positive.
 
-Variants under the same name give other directions: rosinality's `closed_form_factorization` does not scale
-the rows, and uses other ToRGB layers.
+Variants under the same name give other directions: `rosinality_directions` and `modulation_weights` are those
+of rosinality's `closed_form_factorization`, which does not scale the rows, and uses another ToRGB layer.
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,29 @@ def sefa_directions(style_weights: Sequence[Tensor], count: int) -> tuple[Tensor
     A = A / A.norm(dim=1, keepdim=True)
     values, vectors = torch.linalg.eigh(A.T @ A)  # columns, smallest first
     return fix_signs(vectors.flip(1).T[:count]).float(), values.flip(0)[:count].float()
+
+
+def rosinality_directions(weights: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """As `sefa_directions`, with the rows as long as they are: the right singular vectors of the weights, and
+    the squares of their singular values.
+    """
+    A = torch.cat(list(weights)).double()
+    _, values, vectors = torch.linalg.svd(A, full_matrices=False)
+    return fix_signs(vectors[:count]).float(), values[:count].square().float()
+
+
+def modulation_weights(generator: StyleGenerator, layers: Sequence[int]) -> list[Tensor]:
+    """The weights that rosinality's variant factorises: all that read the given ws, and of ToRGB layers the
+    first alone.
+    """
+    names = list(generator.ws_index)
+    to_rgb = [name for name in names if name.endswith("torgb")][:1]
+    weights = generator.style_weights()
+    return [
+        weights[name].detach()
+        for name in names
+        if generator.ws_index[name] in layers and (not name.endswith("torgb") or name in to_rgb)
+    ]
 
 
 def style_weights(generator: StyleGenerator, layers: Sequence[int]) -> list[Tensor]:

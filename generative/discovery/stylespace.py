@@ -1,8 +1,9 @@
 """Which style channel does what: "StyleSpace Analysis: Disentangled Controls for StyleGAN Image Generation"
 (Wu, Lischinski & Shechtman, 2021), as in betterze/StyleSpace.
 
-Two ways to find channels: those whose values are unusual in pictures with an attribute, and those whose
-effect stays within a region of the picture.
+Three ways to find channels: those whose values are unusual in pictures with an attribute, those whose
+effect stays within a region of the picture, and those that a classifier's answer depends on most, which is
+AttFind of "Explaining in Style" (Lang et al., 2021) to first order.
 """
 
 from collections.abc import Sequence
@@ -54,6 +55,17 @@ def attribute_channels(
     for layer in layers:
         z = (examples[layer] - statistics.mean[layer]) / statistics.std[layer].clamp(min=1e-8)
         scores.append(z.mean(dim=0) / z.std(dim=0, correction=0).clamp(min=1e-8))
+    return _strongest(scores, [s.abs() for s in scores], layers, count)
+
+
+def effective_channels(
+    slopes: Sequence[Tensor], statistics: StyleStatistics, count: int, layers: Sequence[int]
+) -> list[Channel]:
+    """The channels that move an answer most: its mean slope along a channel, for one standard deviation.
+
+    slopes: for each layer (N, channels), the answer's derivative in each picture.
+    """
+    scores = [slopes[layer].mean(dim=0) * statistics.std[layer] for layer in layers]
     return _strongest(scores, [s.abs() for s in scores], layers, count)
 
 

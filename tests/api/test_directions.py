@@ -171,6 +171,9 @@ def test_bad_uploads_are_refused_and_leave_nothing(client: TestClient, store: Jo
         ({"method": "eigengan"}, "unsupported_by_model"),
         ({"method": "higan", "factor": "smile"}, "unsupported_by_model"),
         ({"method": "hessian", "space": "s"}, "invalid_request"),
+        ({"method": "attfind", "factor": "smile"}, "unsupported_by_model"),
+        ({"method": "stylespace_local", "part": "Hair!"}, "invalid_request"),
+        ({"method": "ganspace_features", "layer": "../x"}, "invalid_request"),
         ({"class": 1}, "unsupported_by_model"),
     ],
 )

@@ -86,6 +86,9 @@ METHODS: dict[str, dict] = {
     "interfacegan": {"factor": "smile", "samples": 300, "chosen": 0.1, "keep": ["age"]},
     "higan": {"factor": "smile", "samples": 300, "chosen": 50, "rescored": 16},
     "hessian": {"count": 3, "steps": 2, "batch": 2},
+    "sefa_rosinality": {"count": 2},
+    "ganspace_features": {"layer": "b8.conv1", "samples": 100, "components": 3},
+    "attfind": {"factor": "smile", "samples": 50, "channels": 2},
     "stylespace": {"factor": "smile", "samples": 100, "examples": 10, "channels": 2},
 }
 
@@ -192,6 +195,55 @@ def test_the_subspaces_of_an_eigengan_are_read_out_as_directions_of_z(run, conte
     assert sorted(int(d.vector.argmax()) for d in found.values()) == [8, 9, 10, 11]
     assert sum(output.role == "strip" for output in job.outputs) == 4
     assert run(method="eigengan").error.code == "unsupported_by_model"
+
+
+def test_rosinalitys_variant_takes_the_weights_as_they_are(run, context):
+    run(method="sefa_rosinality", count=1)
+    model = context.models.get(TENANT, "tiny")
+    weights = model.generator.style_weights()
+    rows = torch.cat([w for name, w in weights.items() if "torgb" not in name or name == "b4.torgb"])
+    first = torch.linalg.svd(rows.double()).Vh[0]
+    assert abs(float(first @ model.directions["mine"].vector.double())) > 1 - 1e-6
+
+
+def test_local_channels_act_in_their_part(run, context, monkeypatch):
+    """The network of parts is untrained: let it see the upper half as the part."""
+    halves = torch.zeros(1, SIDE, SIDE, dtype=torch.uint8)
+    halves[:, : SIDE // 2] = 2
+    monkeypatch.setattr(PartsNetwork, "label", lambda self, images: halves.expand(len(images), -1, -1))
+    job = run(method="stylespace_local", part="hat", samples=100, looked=8, pictures=2, channels=3)
+    assert job.status is Status.SUCCEEDED, job.error
+    model = context.models.get(TENANT, "tiny")
+    ws = model.generator.map(sample_z(range(8), model.generator))[:, None].expand(-1, 6, -1)
+    styles = torch.cat(list(model.generator.styles(ws).values()), dim=1)
+
+    def paint(rows):
+        return model.generator.synthesize_styles(model.generator.split_styles(rows))
+
+    for direction in model.directions.values():
+        if not direction.name.startswith("mine"):
+            continue
+        moved = paint(styles + direction.sigma * direction.vector) - paint(styles)
+        upper, lower = moved[:, :, : SIDE // 2].abs().sum(), moved[:, :, SIDE // 2 :].abs().sum()
+        assert float(upper) > float(lower)
+    assert run(method="stylespace_local", name="b", part="nose").error.code == "unsupported_by_model"
+
+
+def test_the_components_of_a_layer_move_it_along_themselves(run, context):
+    """Along the first component's latents, activations move more than along the last one's."""
+    run(method="ganspace_features", layer="b8.conv1", samples=400, components=4)
+    model = context.models.get(TENANT, "tiny")
+    generator = model.generator
+    w = generator.map(sample_z(range(50), generator))
+
+    def moved(direction):
+        pair = [
+            generator.features_of_ws(x[:, None].expand(-1, 6, -1), ["b8.conv1"])["b8.conv1"]
+            for x in (w, w + direction.sigma * direction.vector)
+        ]
+        return float((pair[1] - pair[0]).square().mean())
+
+    assert moved(model.directions["mine_0"]) > moved(model.directions["mine_3"])
 
 
 def test_sefa_is_that_of_the_weights(run, context):

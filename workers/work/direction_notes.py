@@ -50,7 +50,7 @@ class Notes(Generic[Noted]):
 
 
 @dataclass(frozen=True, eq=False)
-class _Subject:
+class Examined:
     """An examiner in the place where the engine expects a generator."""
 
     generator: Examiner
@@ -81,7 +81,7 @@ def look(job: RunningJob[Any], model: LoadedModel, codes: dict[str, Tensor]) -> 
     examiner = model.examiner
     assert examiner is not None and examiner.reader is not None
     op = _LookAtCodes(painting.Paint("const", psi=psi_of(model.generator, Truncation(PSI))))
-    seen = job.forward(_Subject(examiner), op, codes)
+    seen = job.forward(Examined(examiner), op, codes)
     return Look(seen["features"], examiner.reader.decode(seen["readings"]))
 
 

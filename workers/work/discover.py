@@ -19,9 +19,11 @@ from generative.editing.unit_table import UnitTable
 from jobs.blobs import directions_prefix
 from jobs.discovery import (
     MAX_DIRECTIONS,
+    AttfindInput,
     DirectionsImport,
     DissectInput,
     EigenganInput,
+    GanspaceFeaturesInput,
     GanspaceInput,
     HessianInput,
     HiganInput,
@@ -29,6 +31,7 @@ from jobs.discovery import (
     SefaInput,
     StyleflowInput,
     StylespaceInput,
+    StylespaceLocalInput,
 )
 from jobs.errors import Conflict, LimitExceeded
 from jobs.store import DirectionSetRow
@@ -36,16 +39,19 @@ from workers.job import Result
 from workers.models import LoadedModel
 from workers.work.direction_notes import Notes, put_report, take_notes, trusted
 from workers.work.discovery import (
+    attfind,
     dissect,
     eigengan,
     from_file,
     ganspace,
+    ganspace_features,
     hessian,
     higan,
     interfacegan,
     sefa,
     styleflow,
     stylespace,
+    stylespace_local,
 )
 from workers.work.discovery.samples import FOUND, Job
 from workers.work.flow_notes import take_flow_notes
@@ -53,8 +59,11 @@ from workers.work.flow_notes import take_flow_notes
 _FIND: dict[type, Callable[[Job, LoadedModel], Sequence[Member]]] = {
     SefaInput: sefa.find,
     GanspaceInput: ganspace.find,
+    GanspaceFeaturesInput: ganspace_features.find,
     InterfaceganInput: interfacegan.find,
     StylespaceInput: stylespace.find,
+    StylespaceLocalInput: stylespace_local.find,
+    AttfindInput: attfind.find,
     StyleflowInput: styleflow.find,
     HiganInput: higan.find,
     HessianInput: hessian.find,

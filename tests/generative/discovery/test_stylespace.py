@@ -2,7 +2,9 @@ import torch
 
 from generative.discovery.stylespace import (
     Channel,
+    StyleStatistics,
     attribute_channels,
+    effective_channels,
     local_channels,
     move,
     region_overlap,
@@ -15,6 +17,13 @@ SIZES = (6, 3, 4)
 def sampled(count, seed):
     rng = torch.Generator().manual_seed(seed)
     return [torch.randn(count, size, generator=rng) * 2 + 1 for size in SIZES]
+
+
+def test_channels_that_an_answer_depends_on_are_ranked_by_slope_and_spread():
+    statistics = StyleStatistics([torch.zeros(3)] * 2, [torch.tensor([1.0, 2.0, 4.0]), torch.ones(3)])
+    slopes = [torch.tensor([[1.0, -1.0, 0.1], [1.0, -1.0, 0.1]]), torch.tensor([[9.0, 0.0, 0.5]] * 2)]
+    found = effective_channels(slopes, statistics, 2, [0])
+    assert [(c.layer, c.index, c.score) for c in found] == [(0, 1, -2.0), (0, 0, 1.0)]
 
 
 def test_statistics_are_those_of_each_channel():

@@ -37,18 +37,25 @@ def truncation_for(model: LoadedModel, wanted: Discovery, psi: float = 1.0) -> T
 
 
 def samples(
-    job: Job, model: LoadedModel, wanted: Discovery, count: int, step: int, psi: float, share: float = FOUND
+    job: Job,
+    model: LoadedModel,
+    wanted: Discovery,
+    count: int,
+    step: int,
+    psi: float,
+    share: float = FOUND,
+    begin: float = 0.0,
 ) -> Iterator[Codes]:
     """So many samples in pieces, as `painting.Paint` takes them: `ws` (n, L, w_dim), or what begins in z.
 
-    Progress goes from 0 to `share`.
+    Progress goes from `begin` to `share`.
     """
     seed, truncation = wanted.seed, truncation_for(model, wanted, psi)
     for first in range(0, count, step):
         seeds = range(seed + first, seed + min(first + step, count))
         yield paintable(job, model, from_seeds(seeds, model.generator), truncation)
         done = first + len(seeds)
-        job.reporter.report(share * done / count, done, count, message="sampling")
+        job.reporter.report(begin + (share - begin) * done / count, done, count, message="sampling")
 
 
 def scored(

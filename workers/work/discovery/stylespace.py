@@ -1,15 +1,14 @@
 """Style channels that are unusual in pictures with a factor."""
 
-import torch
 from torch import Tensor
 
 from generative.discovery.stylespace import attribute_channels, style_statistics
 from generative.editing.direction import Direction
-from generative.spaces import Space
 from jobs.discovery import StylespaceInput
 from workers.models import LoadedModel
 from workers.work import painting
-from workers.work.discovery.samples import Codes, Job, names_of, scored
+from workers.work.discovery.samples import Codes, Job, scored
+from workers.work.discovery.style_channels import as_directions, layers_without_torgb
 from workers.work.sources import with_w
 
 
@@ -25,24 +24,6 @@ def find(job: Job, model: LoadedModel) -> list[Direction]:
     styles = list(generator.split_styles(rows).values())
     statistics = style_statistics(styles)
     most = scores[wanted.factor].argsort(descending=True, stable=True)[: wanted.examples]
-    names = list(generator.style_widths())
-    layers = [i for i, name in enumerate(names) if "torgb" not in name]
+    layers = layers_without_torgb(generator)
     found = attribute_channels([s[most] for s in styles], statistics, wanted.channels, layers)
-    starts = [0, *torch.tensor(list(generator.style_widths().values())).cumsum(0).tolist()]
-    directions = []
-    for name, channel in zip(names_of(wanted.name, len(found)), found, strict=True):
-        vector = torch.zeros(rows.shape[1])
-        vector[starts[channel.layer] + channel.index] = 1.0 if channel.score >= 0 else -1.0
-        directions.append(
-            Direction(
-                name,
-                Space.S,
-                vector,
-                unit="sigma",
-                sigma=float(statistics.std[channel.layer][channel.index]),
-                method="stylespace",
-                description=f"channel {channel.index} of {names[channel.layer]}, for {wanted.factor}",
-                provenance={"score": channel.score},
-            )
-        )
-    return directions
+    return as_directions(generator, statistics, found, wanted.name, wanted.method, f"for {wanted.factor}")
