@@ -47,6 +47,11 @@ class Variant:
         return "-".join([self.method, self.space, *(f"{field}={value:g}" for field, value in self.changes)])
 
     @property
+    def place(self) -> str:
+        """The space, as people write it."""
+        return self.space if self.space == "features" else self.space.upper()
+
+    @property
     def defaults(self) -> Defaults:
         return METHODS[self.method].within(self.space)
 

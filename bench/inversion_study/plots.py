@@ -60,7 +60,7 @@ def _found(path: Path, model: Model, records: Records) -> None:
     for variant in SHOWN:
         what = name(model, variant)
         if (found := records.pictures(what, "found")) is not None:
-            columns[f"{variant.method}\n{variant.space.upper()}"] = [found, records.pictures(what, "smiling")]
+            columns[f"{variant.method}\n{variant.place}"] = [found, records.pictures(what, "smiling")]
     strips = [
         np.concatenate([_picture(pair[k], i) for pair in columns.values()], axis=1)
         for i in range(ROWS)
@@ -109,7 +109,7 @@ def _race(path: Path, model: Model, records: Records) -> None:
             if (record := records.get(name(model, variant), below=BATCH)) is not None:
                 values = curve(record, loss)
                 longer = ", 200 steps at 0.2" if variant.changes else ""
-                words = f"{variant.method} in {variant.space.upper()}{longer}"
+                words = f"{variant.method} in {variant.place}{longer}"
                 axes.plot(range(1, len(values) + 1), values, line, color=color, lw=1.8, label=words)
         axes.set(xscale="log", yscale="log", title=loss, xlabel="evaluations of the generator")
         axes.grid(alpha=0.25)

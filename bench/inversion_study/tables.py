@@ -74,7 +74,7 @@ def methods(model: Model, records: Records) -> str:
         if (found := records.get(what, below))
     ]
     lines += [
-        [_called(variant), variant.space.upper(), str(len(found.rows)), *_numbers(found, kinds)]
+        [_called(variant), variant.place, str(len(found.rows)), *_numbers(found, kinds)]
         for variant in PLAN
         if (found := records.get(name(model, variant)))
     ]
@@ -97,7 +97,7 @@ def restoration(model: Model, records: Records) -> str:
     for damage, what in DAMAGES.items():
         folder, first = damage.replace(" ", "_"), damage
         ours = {
-            _called(variant, f" in {variant.space.upper()}"): name(model, variant, damage)
+            _called(variant, f" in {variant.place}"): name(model, variant, damage)
             for variant in restorers(damage)
         }
         theirs = {remedy: f"{folder}/{remedy.replace(' ', '_')}" for remedy in what.baselines}
@@ -119,7 +119,7 @@ def race(model: Model, records: Records) -> str:
         for loss in ("perceptual", "pixel + perceptual"):
             slow, fast = (curve(record, loss) for record in pair)
             after = reached(fast, slow[-1])
-            words = [theirs.space.upper(), loss, _called(ours), ours.space.upper(), str(len(pair[0].rows))]
+            words = [theirs.place, loss, _called(ours), ours.place, str(len(pair[0].rows))]
             ends = [f"{slow[-1]:.4f}", "never" if after is None else str(after), f"{fast[-1]:.4f}"]
             lines.append([*words, *ends])
     return _markdown(head, lines, words=4)
