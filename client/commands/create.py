@@ -102,11 +102,24 @@ def invert(
 
 @app.command()
 def edit(
-    direction: Annotated[list[str], typer.Option("--direction", "-d", help="NAME or NAME=STRENGTH.")],
+    direction: Annotated[
+        list[str] | None, typer.Option("--direction", "-d", help="NAME or NAME=STRENGTH.")
+    ] = None,
+    op: Annotated[
+        list[str] | None,
+        typer.Option(help="An operation as JSON, after the directions; @FILE has one, or a list of them."),
+    ] = None,
     seeds: Seeds = None,
     image: Annotated[list[Path] | None, typer.Option(exists=True, dir_okay=False)] = None,
     artifact: Annotated[str | None, typer.Option(help="JOB/NAME: latents of an earlier job.")] = None,
-    sweep: Annotated[str | None, typer.Option(help='Strengths of the first direction: "-3,0,3".')] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="Edit these parts of the picture alone: hair, skin, ...")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Picture: white where to edit, and nowhere else."),
+    ] = None,
+    sweep: Annotated[str | None, typer.Option(help='Strengths of the first operation: "-3,0,3".')] = None,
     model: Model = "portraits",
     psi: Psi = None,
     class_: Class = None,
@@ -119,14 +132,21 @@ def edit(
     as_json: Json = False,
     url: Url = URL,
 ) -> None:
-    """Move pictures along directions. Give one of --seeds, --image, --artifact."""
+    """Edit pictures: along directions, or by any operation of docs/edits.md. Give one of --seeds, --image,
+    --artifact."""
     with service(url) as client:
+        operations = [*map(_direction, direction or ()), *(o for text in op or () for o in _operations(text))]
+        if not operations:
+            raise ValueError("give --direction or --op")
+        where = _mask(client, part, mask)
+        if where is not None:
+            operations = [{"op": "region", "mask": where, "operations": operations}]
         inputs: dict[str, Any] = {
             "source": _source(client, seeds, image, artifact),
-            "operations": [_operation(text) for text in direction],
+            "operations": operations,
         } | _sampling(psi, class_)
         inputs |= {"inversion": said} if (said := _inversion(method, None, steps)) else {}
-        inputs |= {"sweep": {"strengths": [float(s) for s in sweep.split(",")]}} if sweep else {}
+        inputs |= {"sweep": _sweep(sweep, where is not None)} if sweep else {}
         request = {"kind": "edit", "model": model, "input": inputs, "output": {"format": format}}
         run(client, request | told(webhook), folder, no_wait=no_wait, as_json=as_json)
 
@@ -205,6 +225,25 @@ def _source(
     return {"artifact": {"job": job, "name": name}}
 
 
-def _operation(text: str) -> dict[str, Any]:
+def _direction(text: str) -> dict[str, Any]:
     name, _, strength = text.partition("=")
     return {"op": "direction", "name": name} | ({"strength": float(strength)} if strength else {})
+
+
+def _operations(text: str) -> list[dict[str, Any]]:
+    """JSON, or `@` and the name of a file with it."""
+    found = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    return found if isinstance(found, list) else [found]
+
+
+def _mask(client: Client, parts: list[str] | None, picture: Path | None) -> dict[str, Any] | None:
+    if parts and picture is not None:
+        raise ValueError("give --part or --mask, not both")
+    if picture is not None:
+        return {"image": client.upload_image(picture).id}
+    return {"parts": parts} if parts else None
+
+
+def _sweep(text: str, in_region: bool) -> dict[str, Any]:
+    strengths = {"strengths": [float(strength) for strength in text.split(",")]}
+    return strengths | ({"inside": 0} if in_region else {})

@@ -205,6 +205,32 @@ def test_edit_wants_exactly_one_source(ganserve, service, extra):
     assert service.requests == []
 
 
+def test_edit_takes_any_operation_and_keeps_it_to_a_mask(ganserve, service, picture, tmp_path):
+    file, mix = tmp_path / "edit.json", {"op": "mix", "with": {"seeds": [7]}, "layers": "0-3"}
+    file.write_text(json.dumps([mix]))
+    service.replies = [uploaded("1"), queued(kind="edit"), queued(kind="edit")]
+    said = ["--seeds", "1", "-d", "smile", "--op", f"@{file}", "--no-wait"]
+
+    assert ganserve("edit", *said, "--mask", picture, "--sweep", "-3,3").exit_code == 0
+    sent = json.loads(service.requests[1].content)["input"]
+    [region] = sent["operations"]
+    assert region["mask"] == {"image": "img_" + "1" * 64}
+    assert region["operations"] == [{"op": "direction", "name": "smile"}, mix]
+    assert sent["sweep"] == {"strengths": [-3.0, 3.0], "inside": 0}
+
+    assert ganserve("edit", *said, "--part", "hair", "--part", "hat").exit_code == 0
+    assert json.loads(service.requests[2].content)["input"]["operations"][0]["mask"] == {
+        "parts": ["hair", "hat"]
+    }
+
+
+@pytest.mark.parametrize("extra", [["--op", "{"], [], ["-d", "smile", "--part", "hair", "--mask", "PICTURE"]])
+def test_edit_refuses_what_is_no_operation(ganserve, service, picture, extra):
+    extra = [picture if word == "PICTURE" else word for word in extra]
+    assert ganserve("edit", "--seeds", "1", *extra).exit_code == 2
+    assert service.requests == []
+
+
 EVALUATED = {
     "count": 100,
     "reference": {"kind": "renders", "count": 100},

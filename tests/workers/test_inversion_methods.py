@@ -16,6 +16,7 @@ from generative.cards import About
 from generative.generator import sample_z
 from generative.inversion import weight_delta
 from generative.inversion.alignment import cut, ffhq_frame, ffhq_frame_of_landmarks
+from generative.inversion.feature_space import made
 from generative.networks import ghfeat_encoder, lpips, stylegan
 from generative.networks.ghfeat_encoder import GHFeatEncoderConfig
 from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
@@ -223,6 +224,22 @@ def test_features_are_not_blended(run, featured, given, detail):
     source = {"artifact": {"job": featured.id, "name": "latents.safetensors"}}
     job = run("generate", source=source, fails=True, **given)
     assert job.error.code == "unsupported_by_model" and detail in job.error.detail
+
+
+def test_an_edit_moves_features_as_much_as_their_layer_moves(run, featured, read, context):
+    source = {"artifact": {"job": featured.id, "name": "latents.safetensors"}}
+    step = [0.5] + [0.0] * 15
+    along = {"op": "direction", "vector": {"space": "w", "values": [step]}}
+    job = run("edit", source=source, operations=[along])
+    found = load_tensors(read(featured, "latents.safetensors"))
+    network, layer = context.models.get(TENANT, "tiny").generator, "b4.conv1"
+    moved = found["w+"] + torch.tensor(step)
+    with torch.no_grad():
+        change = made(network, layer, moved) - made(network, layer, found["w+"])
+        maps = {layer: found[f"features:{layer}"] + change}
+        expected = network.synthesize(moved, "none", hook=lambda name, x: maps.get(name, x))
+    pictures = [pixels_of(read(job, f"edit_{i:04d}.png")) for i in range(2)]
+    assert np.abs(to_uint8(expected).numpy().astype(int) - np.stack(pictures)).max() <= 1
 
 
 def test_features_of_another_model_are_refused(run, featured):

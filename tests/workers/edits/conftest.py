@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from generative.generator import sample_z
 from generative.pixels import to_uint8
 from generative.spaces import broadcast
 from tests.workers.given import TENANT, pixels_of
+from workers.models import Models
 from workers.runner import run_job
 from workers.work.edit import edit
+
+REPO = Path(__file__).parents[3] / "model_repo"
 
 
 @pytest.fixture
@@ -60,6 +64,15 @@ def served(context, model, monkeypatch):
         monkeypatch.setattr(context.models, "get", lambda tenant, name: changed)
 
     return serve
+
+
+@pytest.fixture
+def portraits(context, configured, monkeypatch):
+    """Serve the shipped portraits as `tiny`."""
+    settings = configured.model_copy(update={"model_repo": REPO})
+    loaded = Models(settings, context.store, context.blobs).get(TENANT, "portraits")
+    monkeypatch.setattr(context.models, "get", lambda tenant, name: loaded)
+    return loaded
 
 
 @pytest.fixture
