@@ -15,7 +15,7 @@ from generative.checkpoints.importing import FORMATS
 from generative.export.graphs import Options
 from generative.export.graphs import graphs as exported_graphs
 from generative.families import ENCODERS, GENERATORS, NETWORKS
-from jobs import schemas
+from jobs import editing, schemas
 from jobs.discovery import AnyDiscovery
 from jobs.lanes import LANES
 from jobs.metrics import REGISTRY, Process
@@ -79,6 +79,17 @@ def test_every_input_of_every_method_of_discovery_is_documented():
     named = set(re.findall(r"`([a-z0-9_]+)`", section(page("jobs.md"), "discover")))
 
     assert fields <= named
+
+
+def test_every_operation_of_edits_and_all_its_fields_are_documented():
+    operations = get_args(editing.AnyOperation)
+    words = set(re.findall(r'[`"]([a-z0-9_]+)[`"]', page("edits.md")))
+    ops = {get_args(operation.model_fields["op"].annotation)[0] for operation in operations}
+    schemas_of = (*operations, editing.Mask, editing.Box, editing.Channel)
+
+    assert ops <= words
+    assert {field.alias or name for s in schemas_of for name, field in s.model_fields.items()} <= words
+    assert all(part in page("edits.md").replace("\n", " ") for part in editing.PARTS)
 
 
 def test_every_field_around_the_input_is_documented():

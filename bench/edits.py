@@ -1,0 +1,154 @@
+"""What edits cost and how local they are, on the shipped portraits.
+
+    python -m bench.edits [--pictures 64] [--only cost]
+
+Cost: device seconds of a job, for each picture that it puts out (the ones before count), over those of a
+`generate` job of as many, in one run; the least of three. Aim: at most 1.1, but for regions, which paint the
+picture once for each code. `measured`: the same with the factors of all pictures read.
+Locality: mean change outside of the mask over that inside. Aim: at most 0.1.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from jobs.blobs import open_blobs
+from jobs.live import MemoryLive
+from jobs.migrate import migrate
+from jobs.schemas import request_adapter
+from jobs.settings import DEFAULT_TENANT, read_settings
+from jobs.store import JobRow, open_store
+from workers.context import Context
+from workers.engine import Engine
+from workers.losses import LossNetworks
+from workers.models import Models
+from workers.runner import run_job
+from workers.work.edit import edit
+from workers.work.generate import generate
+
+ROOT = Path(__file__).parents[1]
+WORKS = {"generate": generate, "edit": edit}
+REPEATS = 3
+SKIN = {"op": "direction", "name": "skin_tone", "strength": 3}
+HAIR = {"op": "direction", "name": "curl", "strength": 3}
+SMILE = {"op": "direction", "name": "smile", "strength": 3}
+FACE = {"parts": ["skin", "nose", "ears", "mouth", "left eye", "right eye", "brows"]}
+LEFT = {"box": {"left": 0, "top": 0, "width": 0.5, "height": 1}}
+OTHER = {"op": "mix", "with": {"seeds": [1000]}, "layers": "0-9"}
+CORNER = {"box": {"left": 0, "top": 0, "width": 0.25, "height": 0.25}}
+UNITS = {"op": "units", "layer": "b16.conv1", "units": list(range(128))}
+
+COST = {
+    "direction": SMILE,
+    "mix": {"op": "mix", "with": {"seeds": [1000]}, "layers": "0-3"},
+    "transfer": {"op": "transfer", "from": {"seeds": [1000]}, "to": {"seeds": [1001]}},
+    "average": {"op": "average", "with": {"seeds": "1000-1003"}},
+    "units": UNITS,
+    "swap_layers": {"op": "swap_layers", "model": "portraits", "layers": "5-9"},
+    "region": {"op": "region", "mask": LEFT, "operations": [SMILE]},
+}
+LOCAL = {
+    "skin tone of the face, features": ("features", FACE, SKIN),
+    "skin tone of the face, styles": ("styles", FACE, SKIN),
+    "curls of the hair, features": ("features", {"parts": ["hair"], "grow": 2}, HAIR),
+    "curls of the hair, styles": ("styles", {"parts": ["hair"], "grow": 2}, HAIR),
+    "another's left half, features": ("features", LEFT, OTHER),
+    "another's left half, styles": ("styles", LEFT, OTHER),
+}
+
+
+class Service:
+    """Jobs run here and now, by a worker without a broker."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        migrate(f"sqlite:///{folder}/ganserve.db")
+        settings = read_settings(
+            work_dir=folder, model_repo=ROOT / "model_repo", url_secret="x" * 32, device="cpu"
+        )
+        store, blobs = open_store(settings), open_blobs(settings)
+        self._context = Context(
+            settings=settings,
+            store=store,
+            blobs=blobs,
+            live=MemoryLive(),
+            models=Models(settings, store, blobs),
+            engine=engine,
+            losses=LossNetworks(settings.loss_weights, "cpu"),
+            leave=lambda reason: None,
+        )
+
+    def run(self, kind: str, **given: Any) -> JobRow:
+        body = json.dumps({"kind": kind, "model": "portraits", "input": given, "output": {"latents": "w+"}})
+        if kind == "edit":
+            body = json.dumps({"kind": kind, "model": "portraits", "input": given})
+        store = self._context.store
+        row = store.submit(DEFAULT_TENANT, request_adapter.validate_json(body))[0]
+        run_job(row.id, WORKS[kind], self._context)
+        ended = store.get(DEFAULT_TENANT, row.id)
+        if ended.error is not None:
+            raise RuntimeError(ended.error.detail)
+        return ended
+
+    def device_ms(self, kind: str, **given: Any) -> float:
+        """The least of some runs, after one that tries new blocks out."""
+        return min(self.run(kind, **given).metrics["device_ms"] for _ in range(REPEATS + 1))
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory() as folder, Engine("cpu") as engine:
+        yield Service(Path(folder), engine)
+
+
+def cost(bench: Service, pictures: int) -> Table:
+    made = bench.run("generate", source={"seeds": f"0-{pictures - 1}"})
+    known = {"artifact": {"job": made.id, "name": "latents.safetensors"}}
+    forward = bench.device_ms("generate", source=known) / pictures
+    table = Table(title=f"Device time of an edit of {pictures} known latents, by picture, in forwards")
+    for column in ("operation", "cost", "measured"):
+        table.add_column(column, justify="left" if column == "operation" else "right")
+    for name, operation in COST.items():
+        asked = {"source": known, "operations": [operation], "show": ["before"]}
+        plain, full = (bench.device_ms("edit", **asked, measure=m) for m in (False, True))
+        table.add_row(name, *(f"{ms / (2 * pictures) / forward:.2f}" for ms in (plain, full)))
+    return table
+
+
+def locality(bench: Service, pictures: int) -> Table:
+    table = Table(title=f"Change outside of the mask over that inside, {pictures} portraits")
+    for column in ("edit", "outside / inside"):
+        table.add_column(column, justify="left" if column == "edit" else "right")
+    rows = {
+        name: {"op": "region", "blend": blend, "mask": mask, "operations": [operation]}
+        for name, (blend, mask, operation) in LOCAL.items()
+    }
+    rows["units of b16.conv1 off in a corner"] = UNITS | {"mask": CORNER}
+    for name, operation in rows.items():
+        ended = bench.run("edit", source={"seeds": f"0-{pictures - 1}"}, operations=[operation], show=[])
+        assert ended.result is not None
+        table.add_row(name, f"{ended.result['changes'][0]['outside']:.3f}")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--only", choices=("locality", "cost"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with service() as bench:
+        for measured in (locality, cost):
+            if options.only in (None, measured.__name__):
+                Console().print(measured(bench, options.pictures))
+
+
+if __name__ == "__main__":
+    main()
