@@ -16,6 +16,7 @@ import torch
 from bench.inversion_study import measuring, plots, tables
 from bench.inversion_study.records import Records
 from bench.inversion_study.subjects import LIMIT, Model
+from bench.page import fill
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def main() -> None:
         if options.only in what and measuring.measure(model, records, first, variant, damage):
             print(f"{what} {first}: {time.perf_counter() - began:.0f} s", flush=True)
     if not options.no_page:
-        tables.fill(options.page, tables.tables(model, records))
+        fill(options.page, tables.tables(model, records))
         plots.draw(options.page.parent / "images", model, records)
 
 

@@ -1,17 +1,13 @@
-"""The tables of the page, written between the marks that it has for them.
-
-A mark is a comment `<!-- measured: NAME -->`; its table ends at the next `<!-- end -->`.
-"""
+"""The tables of the page, by the names of their marks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from bench.inversion_study.measuring import BATCH, LONGER, PLAN, name, restorers
 from bench.inversion_study.methods import Variant
 from bench.inversion_study.records import Record, Records
 from bench.inversion_study.restoration import DAMAGES
 from bench.inversion_study.subjects import Model
-from generative.training.atomic import write_text
+from bench.page import markdown
 from jobs.inversion import METHODS
 
 SCORES = {"psnr_db": 2, "perceptual": 3, "factor_error": 3, "class_error": 3}  # and their decimals
@@ -29,7 +25,6 @@ RACES = [
     for changes in ((), LONGER)
     if not (changes and theirs != ours)
 ]
-END = "<!-- end -->"
 LOSSES = ("pixel", "perceptual", "latent", "in_domain", "noise_regularization")
 
 
@@ -43,24 +38,13 @@ def tables(model: Model, records: Records) -> dict[str, str]:
     }
 
 
-def fill(page: Path, contents: Mapping[str, str]) -> None:
-    """Put the tables into the page. Raises ValueError for a mark that it lacks."""
-    text = page.read_text()
-    for mark, table in contents.items():
-        before, found, rest = text.partition(f"<!-- measured: {mark} -->\n")
-        if not found:
-            raise ValueError(f"{page} has no place for the table {mark!r}")
-        text = f"{before}{found}{table}\n{rest[rest.index(END) :]}"
-    write_text(page, text)
-
-
 def constants() -> str:
     """Of every method, as requests get them that say nothing else."""
     words = {"space": "space", "spaces": "also in", "steps": "steps", "learning_rate": "learning rate"}
     words |= {"schedule": "schedule", "jitter": "jitter", "noise_maps": "noise maps"}
     words |= {loss: f"`{loss}`" for loss in LOSSES}
     lines = [[f"`{method}`", *(_told(getattr(d, name)) for name in words)] for method, d in METHODS.items()]
-    return _markdown(["method", *words.values()], lines, words=3)
+    return markdown(["method", *words.values()], lines, words=3)
 
 
 def methods(model: Model, records: Records) -> str:
@@ -78,7 +62,7 @@ def methods(model: Model, records: Records) -> str:
         for variant in PLAN
         if (found := records.get(name(model, variant)))
     ]
-    return _markdown(head, lines, words=2)
+    return markdown(head, lines, words=2)
 
 
 def restoration(model: Model, records: Records) -> str:
@@ -106,7 +90,7 @@ def restoration(model: Model, records: Records) -> str:
             if found := records.get(where, below):
                 lines.append([first, title, str(len(found.rows)), *_numbers(found, SCORES | {"seconds": 1})])
                 first = ""
-    return _markdown(head, lines, words=2)
+    return markdown(head, lines, words=2)
 
 
 def race(model: Model, records: Records) -> str:
@@ -122,7 +106,7 @@ def race(model: Model, records: Records) -> str:
             words = [theirs.place, loss, _called(ours), ours.place, str(len(pair[0].rows))]
             ends = [f"{slow[-1]:.4f}", "never" if after is None else str(after), f"{fast[-1]:.4f}"]
             lines.append([*words, *ends])
-    return _markdown(head, lines, words=4)
+    return markdown(head, lines, words=4)
 
 
 def curve(record: Record, loss: str) -> list[float]:
@@ -159,9 +143,3 @@ def _told(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(value) or "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:
-    """The first `words` columns are words, the others numbers."""
-    rule = ["---"] * words + ["---:"] * (len(head) - words)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *lines])

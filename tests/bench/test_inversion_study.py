@@ -7,7 +7,7 @@ from bench.inversion_study.measuring import BATCH, PLAN, plan
 from bench.inversion_study.records import Record, Records
 from bench.inversion_study.restoration import DAMAGES
 from bench.inversion_study.subjects import Portraits, as_file
-from bench.inversion_study.tables import constants, curve, fill, reached
+from bench.inversion_study.tables import constants, curve, reached
 from jobs.inversion import METHODS
 
 
@@ -40,17 +40,6 @@ def test_a_loss_is_the_sum_of_its_terms_and_is_reached_once() -> None:
     )
     assert losses == [3.5, 2.5, 1.5]
     assert reached(losses, 2.5) == 2 and reached(losses, 1.0) is None
-
-
-def test_a_page_is_filled_between_its_marks_again_and_again(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- measured: x -->\n<!-- end -->\nb\n<!-- measured: y -->\nold\n<!-- end -->\n")
-    for _ in range(2):
-        fill(page, {"x": "| 1 |", "y": "| 2 |"})
-    marked = "a\n<!-- measured: x -->\n| 1 |\n<!-- end -->\nb\n<!-- measured: y -->\n| 2 |\n<!-- end -->\n"
-    assert page.read_text() == marked
-    with pytest.raises(ValueError, match="no place for the table 'z'"):
-        fill(page, {"z": ""})
 
 
 def test_the_page_tells_the_constants_that_hold() -> None:
