@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/.ganserve-run
 DEV := $(BIN)/.ganserve-dev
 
-.PHONY: demo serve test lint fix chaos soak bench clean
+.PHONY: demo serve test lint fix triton chaos soak bench clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)  ## start the service, make, invert and edit portraits, write demo/*.png, stop
@@ -25,6 +25,10 @@ lint: $(DEV)
 fix: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+triton: $(BIN)/python  ## a Triton server for the tests of that backend: 450 MB in .triton
+	$(PYTHON) -m venv .triton
+	.triton/bin/python -m pip install --quiet 'nvidia-pytriton>=0.7,<0.8' onnxruntime
 
 chaos: $(DEV)  ## five storms of 60 jobs on the real stack: about ten minutes
 	$(BIN)/python -m tests.chaos

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "GANSERVE_"
 DEFAULT_TENANT = "default"  # everybody's, where no keys are asked for
 CALLERS_OWN = ("GANSERVE_API_KEY",)  # variables that the client reads, in an environment that may be the same
+BACKENDS = ("auto", "torch", "prepared", "prepared-bf16", "onnx", "triton")
 MiB = 1024 * 1024
 
 
@@ -118,6 +119,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the engine; left out: what torch chooses."""
     max_batch: int = Field(default=32, ge=1, le=1024)
+    backend: str = "auto"
+    """Where pictures are painted: one of `BACKENDS`, then exceptions: `auto,portraits=onnx`."""
+    triton_address: str | None = None
+    """`host:port` of a Triton server's gRPC."""
     loss_weights: Path | None = None
     """Folder with the weights of LPIPS and ArcFace, which do not come with the service."""
     landmark_model: Path | None = None
@@ -148,6 +153,14 @@ class Settings(BaseSettings):
             return tuple(host.strip().lower() for host in hosts.split(",") if host.strip())
         return hosts
 
+    @field_validator("backend")
+    @classmethod
+    def _backends(cls, text: str) -> str:
+        for part in text.split(","):
+            if (name := part.rpartition("=")[2].strip()) not in BACKENDS:
+                raise ValueError(f"{name!r} is no backend: take one of {', '.join(BACKENDS)}")
+        return text
+
     @field_validator("url_secret", "webhook_secret", "key_pepper")
     @classmethod
     def _long(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -166,6 +179,12 @@ class Settings(BaseSettings):
     @classmethod
     def _no_slash(cls, url: str) -> str:
         return url.rstrip("/")
+
+    def backend_of(self, model: str) -> str:
+        """What `backend` says of a model: by its name, or of all."""
+        parts = [part.strip().rpartition("=") for part in self.backend.split(",")]
+        said = {name.strip(): backend.strip() for name, _, backend in parts}
+        return said.get(model, said.get("", "auto"))
 
     def secret(self) -> bytes:
         """The signing secret. Raises ValueError when there is none."""

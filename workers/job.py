@@ -13,7 +13,7 @@ from jobs.store import Claim, DirectionSetRow, ModelRow
 from workers.blocks import Answer, Op
 from workers.context import Context
 from workers.engine import Model
-from workers.models import LoadedModel
+from workers.models import LoadedModel, placed
 from workers.outbox import Outbox
 from workers.reporter import Reporter
 
@@ -82,7 +82,7 @@ class RunningJob(Generic[Request]):
     def submit(self, model: Model, op: Op, inputs: Mapping[str, Tensor]) -> Answer:
         """Have the engine run `op`; tensors in and out are (N, ...), on the CPU."""
         self.forwards.began_s = self.forwards.began_s or time.time()
-        return self.context.engine.forward(model, op, inputs)
+        return self.context.engine.forward(*placed(model, op), inputs)
 
     def wait(self, future: Answer) -> Any:
         """The result of `submit`. Raises a `Stop` if the job must end before."""

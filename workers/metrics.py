@@ -64,6 +64,15 @@ LOAD_SECONDS = Histogram(
     "ganserve_model_load_seconds", "One model, folder to device.", buckets=LONG_S, registry=REGISTRY
 )
 MODELS_LOADED = Gauge("ganserve_models_loaded", "Models in memory.", registry=REGISTRY)
+BACKEND_BLOCKS = Counter(
+    "ganserve_backend_blocks", "Blocks of plain forward work.", ("backend",), registry=REGISTRY
+)
+BACKEND_FALLBACKS = Counter(
+    "ganserve_backend_fallbacks",
+    "Times that torch did what a backend should have done.",
+    ("backend", "reason"),
+    registry=REGISTRY,
+)
 IMAGES = Counter("ganserve_images", "Pictures made.", ("kind",), registry=REGISTRY)
 ENCODE_SECONDS = Histogram(
     "ganserve_encode_seconds", "One file, pixels to bytes.", buckets=SHORT_S, registry=REGISTRY

@@ -40,7 +40,10 @@ from jobs.errors import NotFound, UnknownModel
 from jobs.fit import WORLD
 from jobs.settings import Settings
 from jobs.store import DirectionSetRow, JobStore, ModelRow
+from workers.blocks import Op
+from workers.engine import Model
 from workers.metrics import LOAD_SECONDS, MODELS_LOADED
+from workers.runtimes import Elsewhere, Place, Placed, Runtime, is_plain, open_runtime
 
 CAPACITY = 4  # models kept in memory
 SETS = 64  # sets of directions kept in memory
@@ -109,6 +112,8 @@ class LoadedModel:
     """Dissected layers."""
     parts: PartsNetwork | None = None
     """Finds portraits in pictures; on the CPU, for jobs' own threads."""
+    runtime: Runtime | None = None
+    """Runs the plain paths elsewhere; None where torch does."""
     shared: "LoadedModel | None" = None
     """The model without a tenant's directions, which holds what all tenants share."""
 
@@ -147,6 +152,13 @@ class LoadedModel:
         return None if self.parts is None else Labelling(self.parts, self.generator)
 
 
+def placed(model: Model, op: Op) -> tuple[Model, Op]:
+    """Where an operation runs: on the backend of a model that has one for it, else where it was to."""
+    if isinstance(model, LoadedModel) and model.runtime is not None and is_plain(op):
+        return Placed(model.runtime), Elsewhere(op)
+    return model, op
+
+
 class Models:
     """Loads models, and forgets the one that was used longest ago. May be called from any thread."""
 
@@ -160,6 +172,7 @@ class Models:
         capacity: int = CAPACITY,
     ) -> None:
         self._repo, self._cache = settings.model_repo, settings.work_dir / "models"
+        self._backend_of, self._triton_address = settings.backend_of, settings.triton_address
         self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
         self._loaded: OrderedDict[Path, tuple[str, LoadedModel]] = OrderedDict()  # used last: at the end
         self._features: dict[Path, PerceptualDistance] = {}
@@ -238,6 +251,8 @@ class Models:
         statistics = load_statistics(folder)
         generator = generator.to(self._device)
         sets = load_sets(folder)
+        wanted = self._backend_of(card.name)
+        place = Place(wanted, folder, self._device, self._triton_address)
         model = LoadedModel(
             name=card.name,
             sha256=sha256,
@@ -249,6 +264,7 @@ class Models:
             units=sets.units,
             perceptual=self._perceptual(folder, card),
             codes=CodeBook(generator, statistics),
+            runtime=open_runtime(generator, card, place),
             encoder=cast(Encoder, load_encoder(folder).to(self._device)) if card.encoder else None,
             parts=self._parts(folder, card),
         )
@@ -256,7 +272,9 @@ class Models:
             self._loaded[folder] = sha256, model
             self._loaded.move_to_end(folder)
             while len(self._loaded) > self._capacity:
-                self._loaded.popitem(last=False)
+                _, (_, forgotten) = self._loaded.popitem(last=False)
+                if forgotten.runtime is not None:
+                    forgotten.runtime.close()
             MODELS_LOADED.set(len(self._loaded))
         return model
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from generative.generator import StyleGenerator
 from jobs.settings import DEFAULT_TENANT
 from workers.context import Context
+from workers.models import placed
 from workers.work import painting
 from workers.work.sources import NoiseSource, Truncation, from_seeds, mapping_inputs, psi_of
 
@@ -26,11 +27,11 @@ def preload(names: Iterable[str], context: Context) -> None:
         truncation = Truncation(class_index=0 if model.generator.c_dim else None)
         codes = mapping_inputs(model, from_seeds([0], model.generator), truncation)
         if isinstance(model.generator, StyleGenerator):
-            ws = context.engine.forward(model, painting.map_z, codes).result()
+            ws = context.engine.forward(*placed(model, painting.map_z), codes).result()
             assert isinstance(ws, Tensor)
             codes = {"ws": ws}
         paint = painting.Paint("const", psi=psi_of(model.generator, truncation))
-        context.engine.forward(model, paint, codes).result()
+        context.engine.forward(*placed(model, paint), codes).result()
         if noises := NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1):
-            context.engine.forward(model, painting.Paint(), {**codes, **noises}).result()
+            context.engine.forward(*placed(model, painting.Paint()), {**codes, **noises}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)

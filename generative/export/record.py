@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 Target = Literal["onnx", "triton", "tensorrt"]
 RECORD, WEIGHTS = "export.json", "weights.bin"
+MAX_BATCH = 32  # rows that a server of an export takes at a time
 
 
 class _Record(BaseModel):

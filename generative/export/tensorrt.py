@@ -16,8 +16,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from generative.export.record import Export, GraphFile, write_record
-from generative.export.triton import MAX_BATCH, config
+from generative.export.record import MAX_BATCH, Export, GraphFile, write_record
+from generative.export.triton import config
 
 ROWS = {"min": 1, "opt": 8, "max": MAX_BATCH}
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import onnx
 
-from generative.export.record import Export, GraphFile, Port, write_record
+from generative.export.record import MAX_BATCH, Export, GraphFile, Port, write_record
 
-MAX_BATCH = 32  # rows
 DELAY_US = 2000  # how long a request may wait for company
 QUEUE = 1024  # requests that may wait; more are refused
 PROTOBUF_LIMIT = 2**31  # bytes of one graph with its weights

@@ -74,7 +74,9 @@ def repo(tmp_path: Path) -> Path:
 def open_models(
     tmp_path: Path, repo: Path, library: Library, blobs: MemoryBlobStore
 ) -> Callable[..., Models]:
-    settings = SimpleNamespace(model_repo=repo, work_dir=tmp_path / "work")
+    settings = SimpleNamespace(
+        model_repo=repo, work_dir=tmp_path / "work", backend_of=lambda name: "torch", triton_address=None
+    )
     return lambda **given: Models(settings, library, blobs, **given)
 
 

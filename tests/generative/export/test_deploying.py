@@ -10,8 +10,7 @@ import pytest
 
 from generative.cards import About
 from generative.export import __main__ as command
-from generative.export.record import read_record
-from generative.export.triton import MAX_BATCH
+from generative.export.record import MAX_BATCH, read_record
 from generative.store import save_model
 from tests.families import tiny
 
