@@ -11,6 +11,7 @@ from torch import Tensor
 from generative.backend import BackendError
 from generative.generator import Generator, Noise, StyleGenerator
 from generative.networks import stylegan2
+from generative.networks.stylegan2_fast import FastSynthesis
 from generative.networks.stylegan2_static import StaticSynthesis
 from generative.pixels import to_uint8
 from generative.spaces import broadcast
@@ -94,5 +95,7 @@ class PreparedBackend(TorchBackend):
 
 
 def fast_synthesis(generator: stylegan2.Generator, dtype: torch.dtype) -> StaticSynthesis:
-    """The prepared network on the generator's device."""
-    return StaticSynthesis(generator, dtype).eval().requires_grad_(False)
+    """The prepared network, where the generator is."""
+    device = generator.mapping.w_avg.device
+    network = FastSynthesis(generator, dtype) if device.type == "cpu" else StaticSynthesis(generator, dtype)
+    return network.eval().requires_grad_(False)
