@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx2 as httpx
 
+from jobs.estimates import Estimate
 from jobs.schemas import AnySubmitted, ImageView, JobPage, JobView, submit_adapter
 from jobs.usage import UsageView
 
@@ -66,6 +67,36 @@ def retry(job_id: str) -> Call[JobView]:
 
 def delete(job_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/jobs/{job_id}", lambda reply: None, repeatable=False)
+
+
+def pause(job_id: str) -> Call[JobView]:
+    return Call("POST", f"/v1/jobs/{job_id}/pause", _job)
+
+
+def resume(job_id: str) -> Call[JobView]:
+    return Call("POST", f"/v1/jobs/{job_id}/resume", _job)
+
+
+def extend(job_id: str, count: int) -> Call[JobView]:
+    """POST /v1/jobs/{id}/extend: so many samples more."""
+    headers, body = {"Content-Type": "application/json"}, b'{"count": %d}' % count
+    return Call("POST", f"/v1/jobs/{job_id}/extend", _job, headers=headers, content=body, repeatable=False)
+
+
+def estimate(request: Request | Mapping[str, Any]) -> Call[Estimate]:
+    """POST /v1/estimates: what the job would take. The body is that of a submit."""
+    body = submit(request, key="").content
+    headers = {"Content-Type": "application/json"}
+    return Call(
+        "POST", "/v1/estimates", lambda reply: Estimate.model_validate_json(reply.content),
+        headers=headers, content=body,
+    )  # fmt: skip
+
+
+def submit_batch(lines: bytes, *, key: str) -> Call[JobView]:
+    """POST /v1/batches. `lines`: JSONL, in each `{"custom_id": "…", "body": {a job}}`."""
+    headers = {"Content-Type": "application/jsonl", "Idempotency-Key": key}
+    return Call("POST", "/v1/batches", _job, headers=headers, content=lines, read_timeout_s=600)
 
 
 def upload_image(picture: Path | bytes, media_type: str | None = None) -> Call[ImageView]:

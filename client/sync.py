@@ -16,6 +16,7 @@ from client.errors import ClientError, Unreachable, error_of
 from client.events import Event, Follower
 from client.flows import Fetch, Flow, Pause, Step
 from client.packing import packed
+from jobs.estimates import Estimate
 from jobs.schemas import ImageView, JobView
 from jobs.usage import UsageView
 
@@ -103,6 +104,26 @@ class Client:
 
     def retry(self, job_id: str) -> JobView:
         return self._run(flows.sent(calls.retry(job_id)))
+
+    def pause(self, job_id: str) -> JobView:
+        """Begin no further shard of a dataset."""
+        return self._run(flows.sent(calls.pause(job_id)))
+
+    def resume(self, job_id: str) -> JobView:
+        return self._run(flows.sent(calls.resume(job_id)))
+
+    def extend(self, job_id: str, count: int) -> JobView:
+        """So many samples more of a dataset."""
+        return self._run(flows.sent(calls.extend(job_id, count)))
+
+    def estimate(self, request: Request | Mapping[str, Any]) -> Estimate:
+        """What a job would make, take and cost."""
+        return self._run(flows.sent(calls.estimate(request)))
+
+    def submit_batch(self, lines: Path | bytes) -> JobView:
+        """Hand in a JSONL file of jobs, `custom_id` and `body` in each line."""
+        body = lines.read_bytes() if isinstance(lines, Path) else lines
+        return self._run(flows.sent(calls.submit_batch(body, key=str(uuid.uuid4()))))
 
     def delete(self, job_id: str) -> None:
         self._run(flows.sent(calls.delete(job_id)))

@@ -80,6 +80,32 @@ def retry(job_id: Id, as_json: Json = False, url: Url = URL) -> None:
 
 
 @app.command()
+def pause(job_id: Id, as_json: Json = False, url: Url = URL) -> None:
+    """Begin no further shard of a dataset; those under way end."""
+    with service(url) as client:
+        show(client.pause(job_id), as_json)
+
+
+@app.command()
+def resume(job_id: Id, as_json: Json = False, url: Url = URL) -> None:
+    """Go on with a dataset that was paused."""
+    with service(url) as client:
+        show(client.resume(job_id), as_json)
+
+
+@app.command()
+def extend(
+    job_id: Id,
+    count: Annotated[int, typer.Argument(min=1, help="Samples more.")],
+    as_json: Json = False,
+    url: Url = URL,
+) -> None:
+    """Make a dataset longer; what it has stays as it is."""
+    with service(url) as client:
+        show(client.extend(job_id, count), as_json)
+
+
+@app.command()
 def delete(job_id: Id, url: Url = URL) -> None:
     """Remove a finished job and its outputs."""
     with service(url) as client:
