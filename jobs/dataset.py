@@ -3,7 +3,7 @@
 All of it follows from the job's `seed` and i alone: never from shards, workers or attempts. The seed of
 sample i is `seed + i`, so a dataset holds no latent twice. Its share of the mix and its split are read off
 the two-dimensional sequence of the plastic number (M. Roberts, "The Unreasonable Effectiveness of Quasirandom
-Sequences", 2018): in any run of samples, shares, splits and their combinations hold to within about one.
+Sequences", 2018): in any run of samples, shares, splits and their combinations hold to within a few.
 """
 
 from bisect import bisect_right

@@ -98,11 +98,11 @@ def histograms(counts: Mapping[str, Mapping[str, int]], edges: Sequence[float], 
     columns = 5
     rows = -(-len(counts) // columns)
     figure = Figure(figsize=(11, 1.6 * rows + 0.6), dpi=110, facecolor=PAPER, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (name, found) in zip(grid, counts.items(), strict=False):
         _histogram(axes, found, edges)
         axes.set_title(name.replace("_", " "), color=INK, fontsize=9, loc="left")
-    for axes in list(grid)[len(counts) :]:
+    for axes in grid[len(counts) :]:
         axes.set_visible(False)
     figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
     return _png(figure)

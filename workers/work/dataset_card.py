@@ -43,8 +43,7 @@ def manifest(
 
 def _card(model: LoadedModel) -> dict[str, Any]:
     card: dict[str, Any] = model.card.model_dump(mode="json")
-    card.pop("directions", None)
-    return card
+    return {name: value for name, value in card.items() if name not in ("directions", "layers")}
 
 
 def _file(shard: JobRow, output: Any) -> dict[str, Any]:
@@ -89,8 +88,6 @@ def readme(prefix: str, request: DatasetRequest, model: LoadedModel, total: Mapp
         "`manifest.json` lists every file with its sha256 and the request that makes the dataset again.",
         "",
         "```python",
-        "import webdataset as wds",
-        "",
         *_reading(given.splits, suffix),
         "```",
     ]
@@ -100,9 +97,11 @@ def readme(prefix: str, request: DatasetRequest, model: LoadedModel, total: Mapp
 def _reading(splits: Mapping[str, float], suffix: str) -> list[str]:
     split = next(iter(splits))
     return [
-        "import glob",
+        "from glob import glob",
         "",
-        f'urls = sorted(glob.glob("{split}-*.tar"))',
+        "import webdataset as wds",
+        "",
+        f'urls = sorted(glob("{split}-*.tar"))',
         'for sample in wds.WebDataset(urls, shardshuffle=False).decode("rgb8"):',
         f'    picture, about = sample["{suffix}"], sample["json"]',
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from jobs.factors import CATEGORICAL, CONTINUOUS
 from workers.work.members import Made
 
-BINS = 32
+BINS = 130
 LOW, HIGH = -1.5, 1.75  # every continuous factor of the world lies within
 EDGES = np.linspace(LOW, HIGH, BINS + 1)
 REST = "the rest"  # of the mix
