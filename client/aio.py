@@ -150,6 +150,13 @@ class AsyncClient:
     async def directions(self, model: str) -> list[dict[str, Any]]:
         return await self._run(flows.sent(calls.directions(model)))
 
+    async def discover(self, model: str, method: str, name: str, **given: Any) -> JobView:
+        """Queue the finding of directions, or of what else a method makes, as the set `name`.
+
+        `given`: the method's own fields, such as `factor` or `samples`; docs/directions.md lists them.
+        """
+        return await self.submit(calls.discovery(model, method, name, given))
+
     async def import_model(
         self, checkpoint: Path, *, name: str, licence: str | None = None, classes: Path | None = None
     ) -> JobView:

@@ -43,6 +43,11 @@ def submit(request: Request | Mapping[str, Any], *, key: str, wait_s: int = 0) -
     return Call("POST", "/v1/jobs", _job, headers=headers, content=body, read_timeout_s=30 + wait_s)
 
 
+def discovery(model: str, method: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of a `discover` job."""
+    return {"kind": "discover", "model": model, "input": {"method": method, "name": name, **given}}
+
+
 def get_job(job_id: str, *, wait_s: int = 0, after_seq: int | None = None) -> Call[JobView]:
     """GET /v1/jobs/{id}; with `wait_s`, answers when `seq` exceeds `after_seq`, or after that time."""
     params = {"wait": str(wait_s)} if wait_s else {}

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from client.commands import access, create, datasets, directions, evaluate, jobs, local, models, webhooks
+from client.commands import (
+    access,
+    create,
+    datasets,
+    directions,
+    discover,
+    evaluate,
+    jobs,
+    local,
+    models,
+    webhooks,
+)
 from client.credentials import VARIABLE
 
 app = typer.Typer(
@@ -16,6 +27,7 @@ app = typer.Typer(
 app.add_typer(create.app)
 app.add_typer(evaluate.app)
 app.add_typer(datasets.app)
+app.add_typer(discover.app)
 app.add_typer(local.app)
 app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")

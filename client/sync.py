@@ -148,6 +148,13 @@ class Client:
     def directions(self, model: str) -> list[dict[str, Any]]:
         return self._run(flows.sent(calls.directions(model)))
 
+    def discover(self, model: str, method: str, name: str, **given: Any) -> JobView:
+        """Queue the finding of directions, or of what else a method makes, as the set `name`.
+
+        `given`: the method's own fields, such as `factor` or `samples`; docs/directions.md lists them.
+        """
+        return self.submit(calls.discovery(model, method, name, given))
+
     def import_model(
         self, checkpoint: Path, *, name: str, licence: str | None = None, classes: Path | None = None
     ) -> JobView:

@@ -20,6 +20,8 @@ class Member(BaseModel):
     """Where it acts unless a request says otherwise; None for all."""
     model_sha256: str | None = None
     """The weights that it is for; None for those that come with a model."""
+    strip: str | None = None
+    """A small picture of what it does: its name among the set's files, in answers its address."""
 
 
 class Direction(Member):

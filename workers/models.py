@@ -223,6 +223,8 @@ class Models:
         if known is None:
             with tempfile.TemporaryDirectory(prefix="directions-") as place:
                 for key in self._blobs.list(row.prefix):
+                    if key.endswith(".png"):  # for people
+                        continue
                     path = Path(place) / "directions" / key.removeprefix(row.prefix)
                     path.parent.mkdir(exist_ok=True)
                     fetch(self._blobs, key, path)

@@ -1,19 +1,34 @@
 """Sets of directions that a tenant brings for a model, shipped or imported; `discover` jobs find others."""
 
+import hashlib
 import re
 from typing import Annotated, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from api import openapi
-from api.deps import Blobs, Config, IdempotencyKey, Send, Sha256, Shown, Store, Submit, Tenant, require
-from api.routes.models import ModelInPath, accepted, answers_json
+from api.deps import (
+    Blobs,
+    Config,
+    IdempotencyKey,
+    Send,
+    Sha256,
+    Shown,
+    Store,
+    Submit,
+    Tenant,
+    produces,
+    require,
+)
+from api.files import headers_of, not_modified, streamed, unchanged
+from api.routes.models import HOURLY, STRIP, ModelInPath, accepted, answers_json
 from api.uploads import OCTETS, Upload, check_hash, form_of, received, refuse_unlike
 from jobs.access import Scope
 from jobs.blobs import upload_key
 from jobs.discovery import DirectionsImport, SetName
+from jobs.errors import NotFound
 from jobs.schemas import DirectionsRequest, JobView, Kind, Strict, Text
 from jobs.store import JobRow
 from jobs.words import Sha256Hex
@@ -90,6 +105,26 @@ async def import_directions(
     async with received(request, limit=limit, folder=config.work_dir / "uploads") as upload:
         row, created = await to_thread.run_sync(keep, upload)
     return await accepted(row, created, sender, views)
+
+
+@router.get(
+    f"/v1/models/{{name}}/directions/{{direction}}/{STRIP}",
+    response_class=Response,
+    dependencies=[Depends(produces("image/png"))],
+    responses=openapi.binary("What it does, in a row of small pictures.", "image/png"),
+)
+def read_strip(
+    request: Request, card: ModelInPath, direction: str, tenant: Tenant, store: Store, blobs: Blobs
+) -> Response:
+    """What a direction, flow or table of units does, at a glance: made when it was found."""
+    member = next((m for m in card.directions if m.name == direction and m.strip), None)
+    if member is None or member.set is None or member.strip is None:
+        raise NotFound(f"There is no picture of {direction[:64]!r}.")
+    key = store.get_directions(tenant, card.name, member.set).prefix + member.strip
+    etag = hashlib.sha256(key.encode()).hexdigest()[:32]  # what a key holds never changes
+    if unchanged(request, etag):
+        return not_modified(etag, HOURLY)
+    return streamed(blobs, key, headers_of(etag, HOURLY), "image/png")
 
 
 @router.delete(

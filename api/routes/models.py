@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -34,7 +35,7 @@ from jobs.words import Sha256Hex
 
 router = APIRouter(tags=["models"])
 answers_json = Depends(produces("application/json"))
-SAMPLES, WEIGHTS = "samples.png", "weights.safetensors"
+SAMPLES, STRIP, WEIGHTS = "samples.png", "strip.png", "weights.safetensors"
 HOURLY = "private, max-age=3600"
 
 _CHECKPOINT = re.compile(
@@ -76,7 +77,19 @@ class DirectionList(BaseModel):
 def _view(card: Card, config: Config) -> ModelView:
     here = f"{config.public_url}/v1/models/{card.name}"
     urls = ModelUrls(self=here, directions=f"{here}/directions", samples=f"{here}/{SAMPLES}")
-    return ModelView.model_validate(card.model_dump() | {"urls": urls})
+    shown = {"urls": urls, "directions": [member.model_dump() for member in _members(card, config)]}
+    return ModelView.model_validate(card.model_dump() | shown)
+
+
+def _members(card: Card, config: Config) -> list[AnyMember]:
+    """With the addresses of their pictures."""
+    here = f"{config.public_url}/v1/models/{card.name}/directions"
+    return [
+        member.model_copy(update={"strip": f"{here}/{quote(member.name, safe='')}/{STRIP}"})
+        if member.strip
+        else member
+        for member in card.directions
+    ]
 
 
 def known_model(name: str, tenant: Tenant, catalog: Models) -> Card:
@@ -104,11 +117,11 @@ def read_model(card: ModelInPath, config: Config) -> ModelView:
 
 
 @router.get("/v1/models/{name}/directions", response_model=DirectionList, dependencies=[answers_json])
-def list_directions(card: ModelInPath) -> dict[str, Any]:
+def list_directions(card: ModelInPath, config: Config) -> dict[str, Any]:
     """The directions that `edit` knows for this model, with their space, layers and unit; flows and tables
     of units have another `type`.
     """
-    return {"data": card.directions}
+    return {"data": _members(card, config)}
 
 
 @router.get(

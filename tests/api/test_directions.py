@@ -51,6 +51,26 @@ def test_a_file_is_quarantined_and_a_discover_job_queued(
     assert [lane for _, _, lane in sent(queue, 1)] == ["1-normal.import"]
 
 
+def test_a_direction_has_a_picture_that_only_its_tenant_sees(
+    client: TestClient, store: JobStore, blobs: DirectoryBlobStore
+) -> None:
+    shown = DirectionSetRow("faces", "mine", "ab" * 32, SET.prefix, 70, [ENTRY | {"strip": "wide.png"}])
+    store.put_directions("default", shown)
+    blobs.write(SET.prefix + "wide.png", b"\x89PNG", media_type="image/png")
+    listed = {entry["name"]: entry["strip"] for entry in client.get(HERE).json()["data"]}
+    assert listed["wide"].endswith(f"{HERE}/wide/strip.png")
+    assert all(strip is None for name, strip in listed.items() if name != "wide")
+    reply = client.get(f"{HERE}/wide/strip.png")
+    assert (reply.status_code, reply.content, reply.headers["content-type"]) == (200, b"\x89PNG", "image/png")
+    etag = reply.headers["etag"]
+    assert client.get(f"{HERE}/wide/strip.png", headers={"If-None-Match": etag}).status_code == 304
+    assert client.get(f"{HERE}/narrow/strip.png").status_code == 404
+
+    store.delete_directions("default", "faces", "mine")
+    store.put_directions("other", shown)
+    assert client.get(f"{HERE}/wide/strip.png").status_code == 404
+
+
 def test_a_form_brings_as_well(client: TestClient) -> None:
     fields = {"set": "pose", "first": "4"}
     reply = client.post(HERE, data=fields, files={"file": ("pose.npy", vector())})

@@ -28,6 +28,7 @@ UNKNOWN = {
     "webhook_id": "whk_" + "0" * 26,
     "delivery_id": "dlv_" + "0" * 26,
     "set_name": "nothing",
+    "direction": "nothing",
 }
 """By the name of the parameter: a well-formed id that nothing has."""
 
@@ -95,6 +96,7 @@ MATRIX: dict[tuple[str, str], Absent | Nothing | Signed | Everybodys] = {
         send={"params": {"set": "pose"}, "content": b"PK\x03\x04" + bytes(20), "headers": OCTETS},
     ),
     ("DELETE", "/v1/models/{name}/directions/{set_name}"): Absent(own=204),
+    ("GET", "/v1/models/{name}/directions/{direction}/strip.png"): Absent(),
     ("GET", "/v1/models/{name}/samples.png"): Absent(),
     ("GET", "/v1/models/{name}/weights"): Absent(),
     ("GET", "/v1/webhooks"): Nothing(),
@@ -164,7 +166,9 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
         blobs.write("t/theirs/m/weights.safetensors", b"weights", media_type="application/octet-stream")
         card = CARD | {"name": "theirs", "sha256": "cd" * 32}
         store.put_model("theirs", ModelRow("theirs", "cd" * 32, "t/theirs/m/", card))
-        found = DirectionSetRow("theirs", "quokkas", "cd" * 32, "t/theirs/d/", 5, [])
+        blobs.write("t/theirs/d/quokka.png", png(), media_type="image/png")
+        quokka = {"name": "quokka", "space": "w", "strip": "quokka.png"}
+        found = DirectionSetRow("theirs", "quokkas", "cd" * 32, "t/theirs/d/", 5, [quokka])
         store.put_directions("theirs", found)
         deliveries = guarded.get(f"/v1/webhooks/{hook}/deliveries", headers=key).json()["data"]
         delivery = deliveries[0]["id"]
@@ -175,6 +179,7 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
             "webhook_id": hook,
             "delivery_id": delivery,
             "set_name": "quokkas",
+            "direction": "quokka",
         }
 
     return make

@@ -303,6 +303,30 @@ def test_each_job_command_calls_its_route(ganserve, service, command, method, pa
     assert (service.requests[0].method, service.requests[0].url.path) == (method, path)
 
 
+def test_discover_sends_the_fields_of_its_method(ganserve, service):
+    service.replies = [queued(kind="discover"), queued(kind="discover")]
+    fields = ("attributes=smile,glasses", "steps=50", "psi=0.5", "layers=3", "class=7")
+    assert ganserve("discover", "styleflow", "mine", *fields, "-m", "faces", "--no-wait").exit_code == 0
+    assert ganserve("discover", "sefa", "b", "--timeout", "900", "--no-wait").exit_code == 0
+    first, second = (json.loads(request.content) for request in service.requests)
+    assert (first["kind"], first["model"], second["timeout_s"]) == ("discover", "faces", 900)
+    assert first["input"] == {
+        "method": "styleflow",
+        "name": "mine",
+        "attributes": ["smile", "glasses"],
+        "steps": 50,
+        "psi": 0.5,
+        "layers": "3",
+        "class": 7,
+    }
+
+
+def test_discover_says_what_is_wrong_before_anything_is_sent(ganserve, service):
+    for words in (("magic", "a"), ("sefa", "a", "count"), ("sefa", "a", "count=many"), ("sefa", "a", "x=1")):
+        assert ganserve("discover", *words).exit_code == 2, words
+    assert service.requests == []
+
+
 def test_models_and_directions_are_tables_or_json(ganserve, service):
     cards = {"data": [{"name": "portraits", "family": "stylegan2", "resolution": 64, "spaces": ["z", "w"]}]}
     moves = {"data": [{"name": "sefa-00", "space": "w", "layers": "0-3", "unit": "sigma", "method": "sefa"}]}

@@ -104,6 +104,10 @@ def test_every_method_makes_a_set_that_edits_can_name_at_once(run, context, subm
     names = {output.name for output in job.outputs} - {"layers.png"}
     assert names == {"directions.md", *(f"strip_{i:04d}.png" for i in range(len(mine)))}
 
+    [row] = context.store.list_directions(TENANT, "tiny")
+    strips = [pixels_of(context.blobs.read(row.prefix + d.strip)) for d in mine]
+    assert all(strip.shape == (SIDE, 7 * SIDE + 6 * 2, 3) for strip in strips)
+
     operations = [{"op": "direction", "name": mine[0].name, "strength": 1.5}]
     row = submit("edit", input={"source": {"seeds": [1]}, "operations": operations})
     run_job(row.id, edit, context)
@@ -117,7 +121,7 @@ def test_styleflow_makes_a_flow_that_says_what_each_attribute_moves(run, context
     [listed] = [m for m in Catalog(context.settings.model_repo, context.store).get(TENANT, "tiny").directions
                 if m.set == "mine"]  # fmt: skip
     assert (listed.type, listed.name, listed.method) == ("flow", "mine", "styleflow")
-    assert set(listed.moves) == set(listed.reached) == {"smile", "glasses"}
+    assert listed.strip == "mine.png" and set(listed.moves) == set(listed.reached) == {"smile", "glasses"}
     assert {o.name for o in job.outputs} == {"directions.md", "strip_0000.png", "strip_0001.png"}
     flow = context.models.get(TENANT, "tiny").flows["mine"]
     assert flow.layers == (0, 1, 2) and [a.kind for a in flow.attributes] == ["continuous", "binary"]
@@ -136,7 +140,7 @@ def test_dissect_makes_a_table_for_each_layer_with_pictures_of_its_best_units(ru
     rows = pixels_of(read(job, "units_0000.png"))
     assert rows.shape[1] == 6 * SIDE + 5 * 2
     card = Catalog(context.settings.model_repo, context.store).get(TENANT, "tiny")
-    assert card.units("mine_0").parts == first.parts
+    assert card.units("mine_0").parts == first.parts and card.units("mine_0").strip == "mine_0.png"
 
 
 def test_the_levels_of_a_dissection_are_those_of_all_samples_together(run, context):

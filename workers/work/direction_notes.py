@@ -21,7 +21,7 @@ from generative.networks.feature_network import Readout
 from generative.spaces import Space
 from jobs.fit import WORLD
 from workers import encode
-from workers.images import to_pixels
+from workers.images import resize, to_pixels
 from workers.job import RunningJob
 from workers.latents import Latents
 from workers.models import LoadedModel
@@ -33,6 +33,7 @@ from workers.work.sources import Truncation, class_number, from_seeds, paintable
 PEOPLE, SAMPLES = 16, 64  # that directions are tried on; whose features are what pictures should look like
 PSI = 0.7
 MEASURED = 32  # directions of a set, the first ones; each costs some 200 pictures
+SMALL = 512  # longest side of a picture for lists
 SHOWN = 0.05  # movements below are left out of lists
 TRUSTED = 0.5  # least score, R² or accuracy, of a factor's read-out
 
@@ -47,6 +48,8 @@ class Notes(Generic[Noted]):
 
     member: Noted
     entry: dict[str, Any]
+    picture: encode.Pixels | None = None
+    """Small, for lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +97,15 @@ def take_notes(
     for i, direction in enumerate(found[:MEASURED]):
         strip, about = trial.strip(direction), trial.about(direction.name)
         put_png(job, f"strip_{i:04d}.png", strip, about, role="strip", index=i)
-        notes.append(trial.notes(direction))
+        notes.append(replace(trial.notes(direction), picture=small(strip)))
         done, count = i + 1, min(len(found), MEASURED)
         job.reporter.report(begin + (1 - begin) * done / count, done, count, message="measuring")
     return notes + [Notes(direction, {}) for direction in found[MEASURED:]]
+
+
+def small(pixels: encode.Pixels) -> encode.Pixels:
+    """A picture for a list."""
+    return resize(pixels, min(SMALL, max(pixels.shape[:2])))
 
 
 def put_report(job: RunningJob[Any], model: LoadedModel, notes: Sequence[Notes[Direction]]) -> None:

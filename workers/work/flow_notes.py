@@ -6,6 +6,7 @@ strengths: one row of a matrix for each attribute, all that moves in its columns
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from generative.editing.attribute_flow import AttributeFlow, FlowAttribute
 from generative.spaces import Space
 from workers.job import RunningJob
 from workers.models import LoadedModel
-from workers.work.direction_notes import PEOPLE, SHOWN, Notes, Trial, put_text, trusted
+from workers.work.direction_notes import PEOPLE, SHOWN, Notes, Trial, put_text, small, trusted
 from workers.work.gallery import put_png
 
 SHOWN_VALUES = 7  # pictures of a strip
@@ -28,10 +29,11 @@ def take_flow_notes(
     rows = trial.rows(Space.W_PLUS)[:PEOPLE]
     before = trial.seen(Space.W_PLUS, rows)
     current = flow.values(before.readings)
-    moves, reached = {}, {}
+    moves, reached, strips = {}, {}, []
     for i, attribute in enumerate(flow.attributes):
         name = attribute.name
         strip = trial.painted(Space.W_PLUS, _between(flow, attribute, rows[:1], current[:1]))
+        strips.append(strip)
         put_png(job, f"strip_{i:04d}.png", strip, trial.about(name), role="strip", index=i)
         ends = [
             trial.seen(Space.W_PLUS, flow.edit(rows, current, flow.wanted(current, {name: end})))
@@ -42,7 +44,8 @@ def take_flow_notes(
         done, count = i + 1, len(flow.attributes)
         job.reporter.report(begin + (1 - begin) * done / count, done, count, message="measuring")
     _put_report(job, model, flow, moves, reached)
-    return Notes(flow, {"name": flow.name, "moves": moves, "reached": reached})
+    entry = {"name": flow.name, "moves": moves, "reached": reached}
+    return Notes(flow, entry, small(np.concatenate(strips)))
 
 
 def _between(flow: AttributeFlow, attribute: FlowAttribute, row: Tensor, current: Tensor) -> Tensor:

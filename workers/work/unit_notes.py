@@ -20,7 +20,7 @@ from workers.images import to_pixels
 from workers.job import RunningJob
 from workers.models import LoadedModel
 from workers.provenance import provenance
-from workers.work.direction_notes import put_text
+from workers.work.direction_notes import Notes, put_text, small
 from workers.work.discovery.features import PICTURES, Features
 from workers.work.gallery import put_png, sized
 
@@ -44,8 +44,11 @@ class Stage:
         return {name: torch.cat([some[name] for some in self.codes])[pictures] for name in self.codes[0]}
 
 
-def put_units(job: Job, model: LoadedModel, tables: Sequence[UnitTable], stage: Stage) -> None:
-    """`directions.md`, `units.png`, and for each layer `units_0000.png`."""
+def take_unit_notes(
+    job: Job, model: LoadedModel, tables: Sequence[UnitTable], stage: Stage
+) -> list[Notes[UnitTable]]:
+    """Put out `directions.md`, `units.png`, and for each layer `units_0000.png`."""
+    notes = []
     counts = {table.layer: _counted(table) for table in tables}
     title = f"units with an IoU above {IOU_REPORTED:g}"
     job.outbox.put(
@@ -57,10 +60,12 @@ def put_units(job: Job, model: LoadedModel, tables: Sequence[UnitTable], stage: 
     for i, (table, peaks) in enumerate(zip(tables, stage.peaks, strict=True)):
         words = job.request.input.model_dump(mode="json", exclude_none=True)
         about = provenance(job.kind, model.name, model.sha256, words, units=table.name)
-        put_png(
-            job, f"units_{i:04d}.png", _masks(job, model, table, peaks, stage), about, role="units", index=i
-        )
+        masks = _masks(job, model, table, peaks, stage)
+        put_png(job, f"units_{i:04d}.png", masks, about, role="units", index=i)
+        entry = {"name": table.name, "effects": table.effects}
+        notes.append(Notes(table, entry, small(masks)))
     put_text(job, [line for table in tables for line in _report(table)])
+    return notes
 
 
 def _counted(table: UnitTable) -> dict[str, int]:

@@ -14,10 +14,11 @@ from jobs.discovery import DissectInput
 from jobs.errors import JobFailed, UnsupportedByModel
 from workers.job import RunningJob
 from workers.models import LoadedModel
+from workers.work.direction_notes import Notes
 from workers.work.discovery.features import AMOUNTS, PICTURES, Ablated, Features
 from workers.work.discovery.samples import Codes, Job, names_of, samples, truncation_for
 from workers.work.sources import psi_of
-from workers.work.unit_notes import Stage, put_units
+from workers.work.unit_notes import Stage, take_unit_notes
 
 STEP = 32  # pictures at a time
 LEVELS, COUNTED, ABLATED = 0.3, 0.6, 0.95  # of the progress, where each of the three passes ends
@@ -38,7 +39,8 @@ class _Layer:
     peaks: list[Tensor] = field(default_factory=list)  # (n, U), the largest value in each picture
 
 
-def find(job: Job, model: LoadedModel) -> list[UnitTable]:
+def find(job: Job, model: LoadedModel) -> list[Notes[UnitTable]]:
+    """With their notes: pictures of units need the samples that they were measured on."""
     wanted = job.request.input
     assert isinstance(wanted, DissectInput)
     network = parts_of(model)
@@ -61,8 +63,7 @@ def find(job: Job, model: LoadedModel) -> list[UnitTable]:
         for i, table in enumerate(tables)
     ]
     stage = Stage(codes, op, [torch.cat(layer.peaks) for layer in layers])
-    put_units(job, model, tables, stage)
-    return tables
+    return take_unit_notes(job, model, tables, stage)
 
 
 def parts_of(model: LoadedModel) -> PartsNetwork:
