@@ -4,15 +4,20 @@ import gc
 import io
 import json
 import tarfile
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import webdataset as wds
 from PIL import Image
 
+from jobs.factors import CATEGORICAL
 from jobs.schemas import Kind, Status
 from tests.workers.given import TENANT, pixels_of
+from workers.images import to_tensor
 from workers.runner import run_job
 from workers.work.generate import generate
 from workers.work.shard import shard
@@ -168,3 +173,45 @@ def test_what_an_interrupted_attempt_wrote_is_taken_over(context, submit):
 def test_a_model_with_other_weights_is_refused(make):
     row = make(model_sha256="0" * 64)
     assert (row.status, row.error.code) == (Status.FAILED, "parts_failed")
+
+
+@pytest.fixture
+def portraits(model_repo):
+    """The shipped model beside the tiny one, for one test."""
+    link = model_repo / "portraits"
+    link.symlink_to(Path(__file__).parents[2] / "model_repo" / "portraits")
+    yield
+    link.unlink()
+
+
+def test_what_a_share_requires_is_seen_in_its_pictures(portraits, context, submit):
+    """By another way: the network that reads factors looks at the files, and a mask has their size."""
+    mix = [{"name": "glasses", "share": 0.5, "require": {"glasses": True, "hair_length": {"max": 0.7}}}]
+    model = context.models.get(TENANT, "portraits")
+    given = {"count": 8, "shard_size": 8, "model_sha256": model.sha256, "attributes": True, "masks": True}
+    row = carry_out(context, submit("dataset", model="portraits", input=given | {"mix": mix}))
+    assert row.status is Status.SUCCEEDED and row.result["shares"] == {"glasses": 4, "the rest": 4}
+    found = members(context, row)
+    about = [json.loads(body) for name, body in found.items() if name.endswith(".json")]
+    pictures = [pixels_of(found[f"{sample['index']:08d}.png"]) for sample in about]
+    with torch.no_grad():
+        read = model.perceptual.features.factors(to_tensor(np.stack(pictures)))
+    for i, sample in enumerate(about):
+        told = sample["pictures"]["png"]["attributes"]
+        assert told["glasses"] == pytest.approx(float(read["glasses"][i]), abs=1e-3)
+        if sample["share"] == "glasses":
+            assert sample["met"] and told["glasses"] > 0.5 and told["hair_length"] <= 0.7
+    masks = [cv2.imdecode(np.frombuffer(found[f"{i:08d}.mask.png"], np.uint8), -1) for i in range(8)]
+    assert {mask.shape for mask in masks} == {(64, 64)} and max(mask.max() for mask in masks) > 3
+    assert {o.name for o in row.outputs} >= {"factors.png"}
+    [table] = files(context, row, ".parquet").values()
+    assert pq.read_table(io.BytesIO(table))["factor_hair_color"].to_pylist()[0] in CATEGORICAL["hair_color"]
+
+
+def test_what_cannot_be_met_is_taken_as_it_is_and_told(portraits, context, submit):
+    mix = [{"name": "never", "share": 1, "require": {"age": {"min": 9}}, "tries": 2}]
+    sha = context.models.get(TENANT, "portraits").sha256
+    given = {"count": 3, "shard_size": 2, "model_sha256": sha, "mix": mix}
+    row = carry_out(context, submit("dataset", model="portraits", input=given))
+    assert row.status is Status.SUCCEEDED and row.result["unmet"] == 3
+    assert "do not show" in context.blobs.read(f"t/default/s/{row.id}/README.md").decode()

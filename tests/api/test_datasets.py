@@ -1,0 +1,66 @@
+"""Orders of datasets: what is refused at once, what is told before, and how they are steered."""
+
+import pytest
+
+from jobs.schemas import Status
+
+from .test_bad_input import assert_problem
+
+
+def dataset(**given):
+    body = {"kind": "dataset", "model": given.pop("model", "faces"), "output": given.pop("output", {})}
+    return body | {"input": {"count": 10} | given}
+
+
+def test_the_job_says_exactly_what_will_be_made(client):
+    reply = client.post("/v1/jobs", json=dataset(count=25_000))
+    job = reply.json()
+    assert (reply.status_code, job["status"], job["attempts"]) == (202, "running", 0)
+    assert job["input"]["shard_size"] == 10_000 and job["input"]["model_sha256"] == "ab" * 32
+    assert job["parts"]["total"] == job["parts"]["queued"] == 3
+
+
+def test_an_estimate_tells_and_records_nothing(client):
+    output = {"format": "jpeg", "latents": "w"}
+    told = client.post("/v1/estimates", json=dataset(count=25_000, output=output)).json()
+    assert (told["samples"], told["pictures"], told["shards"], told["refused"]) == (25_000, 25_000, 3, None)
+    assert told["bytes"] > 25_000 * 32 and told["device_s"] is None and told["measured"] is False
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"count": 10_000_001}, "invalid_request"),
+        ({"count": 1_000_000, "shard_size": 1}, "limit_exceeded"),
+        ({"shard_size": 100_000, "output": {"size": 4096}}, "limit_exceeded"),
+        ({"attributes": True}, "unsupported_by_model"),
+        ({"output": {"format": "npz"}}, "invalid_request"),
+        ({"output": {"latents": "s"}}, "unsupported_by_model"),
+        ({"model": "digits"}, "invalid_request"),
+        ({"variants": [{"name": "x", "edits": [{"name": "frown"}]}]}, "unknown_direction"),
+        ({"variants": [{"name": "x", "edits": [{"name": "smile", "layers": "9"}]}]}, "invalid_request"),
+        ({"model_sha256": "0" * 64}, "model_mismatch"),
+        ({"prefix": "../up"}, "invalid_request"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_at_once(client, given, code):
+    reply = client.post("/v1/jobs", json=dataset(**given))
+    assert_problem(reply, 409 if code == "model_mismatch" else 422, code)
+
+
+def test_the_same_prefix_twice_is_409(client):
+    client.post("/v1/jobs", json=dataset(prefix="mine"))
+    assert_problem(client.post("/v1/jobs", json=dataset(prefix="mine")), 409, "name_taken")
+
+
+def test_it_is_paused_resumed_extended_and_canceled(client, store):
+    job = client.post("/v1/jobs", json=dataset(shard_size=5)).json()["id"]
+    assert "paused" in client.post(f"/v1/jobs/{job}/pause").json()["progress"]["message"]
+    assert store.depths() == {}
+    assert client.post(f"/v1/jobs/{job}/resume").status_code == 200
+    longer = client.post(f"/v1/jobs/{job}/extend", json={"count": 5})
+    assert longer.status_code == 202 and longer.json()["parts"]["total"] == 3
+    assert_problem(client.post(f"/v1/jobs/{job}/extend", json={"count": 0}), 422, "invalid_request")
+    assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == Status.CANCELED
+    assert_problem(client.post(f"/v1/jobs/{job}/pause"), 409, "already_finished")
