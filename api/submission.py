@@ -166,7 +166,7 @@ def read(model: type[Body], raw: bytes) -> Body:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise invalid(error.errors()) from None
+        raise invalid(error.errors(include_input=False)) from None
 
 
 def _as_written(error: ErrorDetails, given: Any) -> tuple[int | str, ...]:

@@ -5,18 +5,17 @@ and their log. A call that makes a secret answers with it; nothing of what a rec
 """
 
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from api import openapi
-from api.body import no_body, parse_json
+from api.body import no_body
 from api.deps import JsonBody, Pages, PlainInt, Signs, Store, Targets, Tenant, produces, require
-from api.problems import invalid
+from api.submission import read
 from jobs.access import Scope
 from jobs.errors import NotFound
-from jobs.schemas import Strict
 from jobs.store import JobStore
 from jobs.store.webhooks import OF_JOBS, DeliveryRow, WebhookRow
 from jobs.views import rfc3339
@@ -37,7 +36,6 @@ from jobs.webhooks.signing import Signer
 router = APIRouter(tags=["webhooks"], dependencies=[Depends(produces("application/json"))])
 ADMIN = require(Scope.ADMIN)  # an endpoint is told of every job of its tenant
 
-M = TypeVar("M", bound=Strict)
 _ENDPOINT_ID = re.compile(r"whk_[0-9A-HJKMNP-TV-Z]{26}")
 _DELIVERY_ID = re.compile(r"dlv_[0-9A-HJKMNP-TV-Z]{26}")
 
@@ -76,7 +74,7 @@ DeliveryId = Annotated[str, Depends(delivery_id)]
 )
 def add_webhook(body: JsonBody, tenant: Tenant, store: Store, rules: Targets, signer: Signs) -> Response:
     """Be told of the jobs of this tenant. The answer holds the secret that signs what is sent; 20 at most."""
-    asked = _read(NewWebhook, body)
+    asked = read(NewWebhook, body)
     url = rules.register(asked.url).url
     row = store.webhooks.add(tenant, url=url, events=asked.events, description=asked.description)
     return _json(_view(row, secret=signer.secret(row.salt)), 201)
@@ -104,7 +102,7 @@ def change_webhook(
     webhook_id: EndpointId, body: JsonBody, tenant: Tenant, store: Store, rules: Targets
 ) -> Response:
     """Change what is given. What waits goes to the new URL; `enabled` switches it off and on."""
-    change = _read(WebhookChange, body).model_dump(exclude_none=True)
+    change = read(WebhookChange, body).model_dump(exclude_none=True)
     if "url" in change:
         change["url"] = rules.register(change["url"]).url
     return _json(_view(store.webhooks.alter(tenant, webhook_id, **change)))
@@ -147,7 +145,7 @@ def rotate_secret(
     webhook_id: SignerId, body: JsonBody, tenant: Tenant, store: Store, signer: Signs
 ) -> Response:
     """A new secret. For `overlap_s` (a day) what is sent has two signatures, by the old one and the new."""
-    overlap_s = _read(Rotation, body).overlap_s
+    overlap_s = read(Rotation, body).overlap_s
     _signing_row(store, tenant, webhook_id)
     return _json(_secret(store.webhooks.rotate(tenant, webhook_id, overlap_s=overlap_s), signer))
 
@@ -198,15 +196,6 @@ def resend(delivery_id: DeliveryId, tenant: Tenant, store: Store) -> Response:
 
 
 # --- as callers see it -----------------------------------------------------------------------------------
-
-
-def _read(model: type[M], raw: bytes) -> M:
-    """Raises a 400 or 422 problem."""
-    parse_json(raw)
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        raise invalid(error.errors(include_input=False)) from None
 
 
 def _view(row: WebhookRow, secret: str | None = None) -> WebhookView:

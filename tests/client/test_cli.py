@@ -368,3 +368,56 @@ def test_the_address_comes_from_the_environment(ganserve, service, monkeypatch):
     ganserve("jobs", "get", JOB_ID)
 
     assert service.requests[0].url.host == "elsewhere.test"
+
+
+def test_dataset_says_shares_variants_and_ranges(ganserve, service):
+    service.replies = [queued(kind="dataset")]
+    words = "--count 100 --share moved:0.25:smile=2,age=-1"
+    words += " --require old:0.5:glasses=yes,age=0.6..,hair_color=grey"
+    words += " --variant smile:smile=1.5 --splits train=0.9,test=0.1 --format jpeg --latents w --no-wait"
+    assert ganserve("dataset", *words.split()).exit_code == 0
+    body = json.loads(service.requests[0].content)
+    moved = [{"name": "smile", "strength": 2.0}, {"name": "age", "strength": -1.0}]
+    required = {"glasses": True, "age": {"min": 0.6}, "hair_color": "grey"}
+    assert body["input"]["mix"] == [
+        {"name": "moved", "share": 0.25, "edits": moved},
+        {"name": "old", "share": 0.5, "require": required},
+    ]
+    assert body["input"]["variants"] == [{"name": "smile", "edits": [{"name": "smile", "strength": 1.5}]}]
+    assert body["input"]["splits"] == {"train": 0.9, "test": 0.1} and "psi" not in body["input"]
+    assert ganserve("dataset", "--count", "9", "--share", "half").exit_code == 2
+
+
+def test_a_dry_run_tells_and_orders_nothing(ganserve, service):
+    told = {
+        "kind": "dataset",
+        "model": "portraits",
+        "pictures": 2000,
+        "samples": 1000,
+        "shards": 2,
+        "bytes": 5e6,
+    }
+    told |= {"device_s": 7.5, "price": 0.03, "measured": True, "refused": "Too many today."}
+    service.replies = [httpx.Response(200, json=told)]
+    result = ganserve("dataset", "--count", "1000", "--dry-run")
+    assert result.exit_code == 0 and service.requests[0].url.path == "/v1/estimates"
+    for words in ("2,000 pictures in 2 shards", "5 MB", "8 device seconds", "0.03", "Too many today."):
+        assert words in result.output
+
+
+def test_batch_sends_the_file_and_downloads_what_came_of_it(ganserve, service, tmp_path):
+    lines = b'{"custom_id": "a", "body": {"kind": "generate", "model": "portraits"}}\n'
+    (tmp_path / "jobs.jsonl").write_bytes(lines)
+    service.replies = [queued(kind="batch"), finished(view()), httpx.Response(200, content=PICTURE)]
+    assert ganserve("batch", "jobs.jsonl").exit_code == 0
+    assert service.requests[0].content == lines
+    assert service.requests[0].headers["content-type"] == "application/jsonl"
+
+
+def test_a_dataset_is_paused_resumed_and_extended(ganserve, service):
+    service.replies = [httpx.Response(200, json=view(kind="dataset")) for _ in range(3)]
+    for words in (("pause", JOB_ID), ("resume", JOB_ID), ("extend", JOB_ID, "50000")):
+        assert ganserve("jobs", *words).exit_code == 0
+    paths = [request.url.path.rsplit("/", 1)[1] for request in service.requests]
+    assert paths == ["pause", "resume", "extend"]
+    assert json.loads(service.requests[2].content) == {"count": 50000}
