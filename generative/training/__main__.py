@@ -3,6 +3,7 @@
 render    portraits with their factors, into RUN/dataset
 features  the feature network, on those pictures, into RUN/features
 parts     the parts network, on their part maps, into RUN/parts
+start     a shipped or imported generator that a child is fine-tuned from, into RUN/start
 warm      a generator that knows which picture belongs to which z, into RUN/warm
 gan       the generator, into RUN/NAME; resumes by itself, stops cleanly on Ctrl-C and SIGTERM
 score     Fréchet distance of a generator to unseen pictures, beside two controls
@@ -27,6 +28,7 @@ from generative.devices import pick
 from generative.networks.feature_network import FeatureNetwork
 from generative.networks.parts_network import PartsNetwork
 from generative.networks.stylegan2 import Generator
+from generative.store import load_model
 from generative.training import loop, recipes, running
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
@@ -63,12 +65,13 @@ def render(
     count: Annotated[int, typer.Option(help="pictures")] = 50_000,
     size: Annotated[int, typer.Option(help="pixels along an edge")] = 64,
     seed: int = 1,
+    flat: Annotated[bool, typer.Option(help="one colour for each part, and lines between them")] = False,
     threads: Threads = 0,
 ) -> None:
     """Render portraits, or the rest of an interrupted rendering."""
     _use(threads)
     with _bar("rendering") as (bar, task):
-        record = DatasetRecord(resolution=size, count=count, seed=seed)
+        record = DatasetRecord(resolution=size, count=count, seed=seed, flat=flat)
         render_dataset(run / "dataset", record, lambda done: bar.update(task, completed=done, total=count))
 
 
@@ -155,6 +158,21 @@ def warm(
         settings = WarmStart(images=images, device=pick(device))
         average = warm_start(generator, features, portraits, settings, report, run / "warm.pt")
     loop.write_start(run / "warm", config, average, images)
+
+
+@app.command()
+def start(
+    model: Annotated[Path, typer.Argument(help="folder of the model that a child is fine-tuned from")],
+    run: Run = Path("runs/portraits"),
+    set_: Settings = [],  # noqa: B006
+) -> None:
+    """Make a model folder the start of a training, RUN/start: `gan --set init=RUN/start/checkpoint.pt`."""
+    generator, card = load_model(model)
+    if not isinstance(generator, Generator):
+        raise typer.BadParameter(f"{model} is of the family {generator.family}, not stylegan2")
+    own = {name: value for name, value in card.architecture.items() if name in TrainingConfig.model_fields}
+    config = _config(run, run / "start", own, set_)
+    loop.write_start(run / "start", config, generator, card.images_seen or 0)
 
 
 @app.command()

@@ -76,6 +76,10 @@ class TrainingConfig(RunConfig):
     hessian_weight: float = Field(default=0.0, ge=0)  # of the Hessian penalty; the paper fine-tunes with it
     hessian_every: int = Field(default=8, gt=0)
 
+    freeze_below: int = Field(default=0, ge=0)  # FreezeSG: the mapping, and blocks of lower resolutions
+    structure_weight: float = Field(default=0.0, ge=0)  # of staying near the start at low resolutions
+    structure_below: int = Field(default=32, gt=4)  # resolution from which on the child is free
+
     channel_base: int = 2048
     channel_max: int = 160
     z_dim: int = 32  # not many more than the world has factors
@@ -88,6 +92,8 @@ class TrainingConfig(RunConfig):
     def _consistent(self) -> Self:
         if self.features is None and (self.discriminator == "projected" or self.pairing):
             raise ValueError("the projected discriminator and pairing need the folder of a feature network")
+        if self.init is None and (self.freeze_below or self.structure_weight):
+            raise ValueError("what a child keeps is its start's: give init")
         if self.compile and self.path_weight:
             raise ValueError("path length regularisation needs second derivatives, which compiled code lacks")
         return self

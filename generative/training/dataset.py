@@ -18,6 +18,7 @@ from torch import Tensor
 from generative.pixels import from_uint8, to_uint8
 from generative.training.atomic import write_text
 from generative.worlds import portraits
+from generative.worlds.flat import flattened
 
 RECORD = "dataset.json"
 
@@ -34,6 +35,7 @@ class DatasetRecord(BaseModel):
     shard: int = 250  # pictures rendered at a time
     done: int = 0  # finished pictures, from the start of the arrays
     factors: tuple[str, ...] = portraits.NAMES
+    flat: bool = False  # pictures as `generative.worlds.flat` makes of them
 
 
 def render_dataset(
@@ -91,7 +93,9 @@ def _shard(record: DatasetRecord, start: int, n: int) -> tuple[np.ndarray, np.nd
     """Factors (n, F) and pictures (n, H, W, 3) of the shard that begins at `start`."""
     rng = torch.Generator().manual_seed(record.seed * 1_000_003 + start)
     factors = portraits.sample(n, rng)
-    return factors.numpy(), to_uint8(portraits.render(factors, record.resolution).image).numpy()
+    rendered = portraits.render(factors, record.resolution, truth=record.flat)
+    images = rendered.image if rendered.parts is None else flattened(rendered.image, rendered.parts)
+    return factors.numpy(), to_uint8(images).numpy()
 
 
 class Portraits:

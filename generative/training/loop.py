@@ -27,6 +27,7 @@ from generative.training.dataset import Portraits
 from generative.training.grid import sample_grid, write_png
 from generative.training.losses import discriminator_loss, generator_loss, mix, path_lengths, r1_penalty
 from generative.training.running import CHECKPOINT, CONFIG, Callback
+from generative.training.structure import frozen, structure_loss
 
 
 class Trainer:
@@ -45,6 +46,9 @@ class Trainer:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.compile:
             self.generator.synthesis.compile()
+        for parameter in frozen(self.generator, config.freeze_below) if config.freeze_below else ():
+            parameter.requires_grad_(False)
+        self.source = self._source() if config.structure_weight else None
         parts = (self.generator.mapping, self.generator.synthesis)
         self.generator_optimizer = _adam([list(part.parameters()) for part in parts], config)
         trained = [p for p in self.discriminator.parameters() if p.requires_grad]
@@ -111,6 +115,8 @@ class Trainer:
         loss = generator_loss(logits, self.config.loss)
         if self.distance is not None:
             loss = loss + self.config.pairing * self._pair_loss(fake, real)
+        if self.source is not None:
+            loss = loss + self.config.structure_weight * self._structure_loss(self.source)
         self.generator_optimizer.zero_grad()
         loss.backward()
         if self.config.path_weight and self._due(self.config.path_every):
@@ -119,6 +125,12 @@ class Trainer:
             self._untangle_generator()
         self.generator_optimizer.step()
         return loss.detach()
+
+    def _structure_loss(self, source: Generator) -> Tensor:
+        """How far coarse pictures are from those of the start, for half a batch of new codes."""
+        z = self._random_z(max(1, self.config.batch // 2))
+        ws = broadcast(self.generator.map(z), self.generator.num_ws)
+        return structure_loss(self.generator, source, ws, self.config.structure_below)
 
     def _regularize_generator(self) -> None:
         """Lazy path length regularisation on half a batch: equal steps in W move the picture equally far."""
@@ -223,6 +235,13 @@ class Trainer:
         self.strength = AdaptiveStrength(**state["strength"])
         self.path_mean, self.images, self.steps = state["path_mean"], state["images"], state["steps"]
         self.images_before, self.processor_s = state["images_before"], state["processor_s"]
+
+    def _source(self) -> Generator:
+        """The generator that this training starts from, frozen."""
+        assert self.config.init is not None  # checked by the config
+        source = copy.deepcopy(self.average)
+        source.load_state_dict(torch.load(self.config.init, map_location="cpu", weights_only=True)["average"])
+        return source
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Begin with the averaged generator of another run's `state`, whatever discriminator that had."""

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from generative.editing.swapping import swapped
 from generative.networks.parts_network import PartsNetwork
+from generative.networks.stylegan2 import Generator
 from generative.store import load_model
 from generative.training.__main__ import app
 
@@ -39,6 +42,17 @@ def test_the_commands_lead_from_nothing_to_a_model_folder(tmp_path: Path) -> Non
         assert picture.size == (2 * 8 * 16, 2 * 8 * 16)  # four rows of samples, and of their maps
     assert card.images_seen == 12 + 32 and card.training["pairing"] == 3.0
 
+    run("start", str(tmp_path / "small"), *where, *settings())
+    kept = ("freeze_below=8", "structure_weight=1", "structure_below=8", "head_start=0", "images=8")
+    run("gan", *where, "--name", "child", *settings(f"init={tmp_path}/start/checkpoint.pt", *kept))
+    run("ship", *where, "--name", "child", "--out", str(tmp_path / "child"))
+    parent, child = (load_model(tmp_path / name)[0] for name in ("small", "child"))
+    assert isinstance(parent, Generator) and isinstance(child, Generator)
+    ws = torch.randn(1, parent.num_ws, parent.w_dim)
+    mixed = swapped(parent, child, range(2, parent.num_ws))  # the frozen layers are the same in both
+    assert torch.allclose(mixed.synthesize(ws, "none"), child.synthesize(ws, "none"), atol=1e-2)
+    assert not torch.equal(mixed.synthesize(ws, "none"), parent.synthesize(ws, "none"))
+
 
 def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["gan", "--run", str(tmp_path), "--set", "learning_rate=1"])
@@ -53,7 +67,8 @@ def test_a_checkpoint_is_not_overwritten_without_resuming(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["render", "features", "parts", "warm", "gan", "score", "ship", "family", "ship-family"]
+    "command",
+    ["render", "features", "parts", "warm", "start", "gan", "score", "ship", "family", "ship-family"],,
 )
 def test_every_command_explains_itself(command: str) -> None:
     assert len(run(command, "--help").splitlines()) > 5
