@@ -19,6 +19,7 @@ from generative.spaces import Space
 from generative.statistics import WStatistics
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)  # in standard deviations of the latents along the direction
+FARTHEST = 10.0  # standard deviations that single style channels are followed to, which move little each
 LEAST, CLEAR = 0.3, 1.5  # a name needs so much movement, and so many times that of any other factor
 KEPT = 0.5  # of the movement, by layers that are worth recommending
 READABLE = 2.0  # how far from samples, in their own spread, features may be: further, pictures break
@@ -61,6 +62,12 @@ def sigma_of(direction: Direction, statistics: WStatistics | None) -> float:
     spreads = [statistics.sigma_along(row) / float(row.square().sum()) for row in rows]  # of each, alone
     pace = sum(1 / spread**2 for spread in spreads if spread) / max(len(rows), 1)
     return pace**-0.5 if pace else 0.0
+
+
+def stride(direction: Direction) -> float:
+    """Standard deviations in one of `STEPS`: 1, and more for a single channel of S."""
+    single = direction.space is Space.S and int(direction.vector.count_nonzero()) == 1
+    return FARTHEST / STEPS[-1] if single else 1.0
 
 
 def shifted(latents: Tensor, direction: Direction, amount: float, layers: Sequence[int] | None) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from generative.discovery.annotation import STEPS, Annotation, Look, annotate, shifted, sigma_of
+from generative.discovery.annotation import STEPS, Annotation, Look, annotate, shifted, sigma_of, stride
 from generative.editing.direction import Direction
 from generative.editing.files import Member
 from generative.editing.layers import format_layers
@@ -232,7 +232,8 @@ class Trial:
         self, direction: Direction, people: int, steps: Sequence[float], layers: Sequence[int] | None
     ) -> Tensor:
         """(steps * people, ...)"""
-        rows, sigma = self.rows(direction.space)[:people], sigma_of(direction, self._model.statistics)
+        rows = self.rows(direction.space)[:people]
+        sigma = sigma_of(direction, self._model.statistics) * stride(direction)
         return torch.cat([shifted(rows, direction, step * sigma, layers) for step in steps])
 
     def _codes(self, space: Space, rows: Tensor) -> dict[str, Tensor]:
@@ -243,8 +244,9 @@ class Trial:
     def _range(self, direction: Direction, reach: tuple[float, float]) -> tuple[float, float]:
         """In the direction's unit. Distances are of places, and W has a middle."""
         sigma, statistics, centre = sigma_of(direction, self._model.statistics), self._model.statistics, 0.0
+        reach = reach[0] * stride(direction), reach[1] * stride(direction)
         if direction.unit == "sigma":
-            return reach
+            return round(reach[0], 4), round(reach[1], 4)
         if direction.unit == "distance" and direction.space is Space.W and statistics is not None:
             centre = float(statistics.mean @ direction.vector)
         low, high = (round(centre + end * sigma, 4) for end in reach)

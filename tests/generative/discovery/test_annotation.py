@@ -15,6 +15,7 @@ from generative.discovery.annotation import (
     shifted,
     sigma_of,
     strangeness,
+    stride,
 )
 from generative.editing.direction import Direction
 from generative.networks.feature_network import Readout
@@ -36,6 +37,13 @@ def people(age: float = 0.0, hat: float = 0.3, recoloured: int = 0, shift: float
     hair[:recoloured] = 1.0
     readings = {"age": torch.randn(N, generator=rng) + age, "hat": torch.full((N,), hat), "hair_color": hair}
     return Look(torch.randn(N, 5, generator=rng) + shift, readings)
+
+
+def test_single_style_channels_are_followed_further_than_other_directions():
+    channel = Direction("c", Space.S, torch.tensor([0.0, -1.0, 0.0]), unit="sigma")
+    assert STEPS[-1] * stride(channel) == pytest.approx(10)
+    assert stride(Direction("s", Space.S, torch.ones(3))) == 1
+    assert stride(Direction("w", Space.W, torch.tensor([0.0, 1.0]))) == 1
 
 
 def test_movement_is_in_the_worlds_deviations_in_probability_and_in_changed_people():
