@@ -61,7 +61,7 @@ def worker(folder: Path, repo: Path) -> Iterator[Context]:
 def repository(folder: Path) -> Path:
     """The portraits that ship, and a random generator of 256 pixels that is light for its size."""
     config = StyleGAN2Config(
-        img_resolution=256, z_dim=64, w_dim=64, mapping_layers=2, channel_base=1024, channel_max=32
+        img_resolution=256, z_dim=64, w_dim=64, mapping_layers=2, channel_base=512, channel_max=8
     )
     torch.manual_seed(0)
     save_model(folder / "light256", Generator(config).eval(), About(name="light256"))

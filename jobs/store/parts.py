@@ -66,11 +66,19 @@ def found(connection: Connection, parent: Row[Any]) -> None:
         taken = (families.c.tenant == parent.tenant) & (families.c.prefix == prefix)
         if connection.execute(select(families.c.job_id).where(taken)).first():
             raise Conflict(f"There is a dataset with the prefix {prefix!r}.", code="name_taken")
+        _refuse_unswept(connection, parent.tenant, prefix)
         values |= {"parts": request.input.shards, "prefix": prefix}
     else:
         assert isinstance(request, BatchRequest)
         values |= {"parts": request.input.lines}
     connection.execute(insert(families).values(values))
+
+
+def _refuse_unswept(connection: Connection, tenant: str, prefix: str) -> None:
+    """The reaper would remove a new dataset's files with those of the deleted one."""
+    mine = (removals.c.tenant == tenant) & (removals.c.prefix == dataset_prefix(tenant, prefix))
+    if connection.execute(select(removals.c.prefix).where(mine)).first():
+        raise Conflict(f"The files of {prefix!r} are being removed: wait a moment.", code="name_taken")
 
 
 def refuse_part(row: Row[Any]) -> None:
