@@ -1,27 +1,33 @@
 """What edits cost and how local they are, on the shipped portraits.
 
-    python -m bench.edits [--pictures 64] [--only cost]
+    python -m bench.edits [--pictures 64] [--only preview]
 
 Cost: processor seconds of the engine's thread in a job, for each picture that it puts out (the ones before
 count), over those of a `generate` job of the same latents, in one run. Aim: at most 1.1, but for regions,
 which paint the picture once for each code. `measured`: the same with the factors of all pictures read.
 Locality: mean change outside of the mask over that inside. Aim: at most 0.1.
+Preview: one picture with `Prefer: wait`, through the whole service. Aim: p50 below 150 ms on two free cores.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
+import numpy as np
 import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from client.demo import service as running
 from jobs.blobs import open_blobs
 from jobs.live import MemoryLive
 from jobs.migrate import migrate
@@ -30,6 +36,7 @@ from jobs.settings import DEFAULT_TENANT, read_settings
 from jobs.store import JobRow, open_store
 from workers.context import Context
 from workers.engine import Engine
+from workers.job import Work
 from workers.losses import LossNetworks
 from workers.models import Models
 from workers.runner import run_job
@@ -37,8 +44,9 @@ from workers.work.edit import edit
 from workers.work.generate import generate
 
 ROOT = Path(__file__).parents[1]
-WORKS = {"generate": generate, "edit": edit}
+WORKS: dict[str, Work] = {"generate": generate, "edit": edit}
 REPEATS = 3
+WARM, PREVIEWS = 5, 40
 SKIN = {"op": "direction", "name": "skin_tone", "strength": 3}
 HAIR = {"op": "direction", "name": "curl", "strength": 3}
 SMILE = {"op": "direction", "name": "smile", "strength": 3}
@@ -152,14 +160,38 @@ def locality(bench: Service, pictures: int) -> Table:
     return table
 
 
+def preview(_: Service, __: int) -> Table:
+    """Seconds from a request to its finished job, over HTTP, one picture at a time."""
+    times: list[float] = []
+    body = {"kind": "edit", "model": "portraits", "output": {"inline": True}}
+    asked = {"source": {"seeds": [1]}, "show": [], "measure": False}
+    quiet = Console(quiet=True)
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), quiet) as url:
+        with httpx.Client(base_url=url, timeout=120) as http:
+            for n in range(WARM + PREVIEWS):
+                operations = [SMILE | {"strength": n / 10 - 2}]
+                start = time.perf_counter()
+                job = body | {"input": asked | {"operations": operations}}
+                reply = http.post("/v1/jobs", json=job, headers={"Prefer": "wait=60"})
+                times.append(time.perf_counter() - start)
+                reply.raise_for_status()
+                assert reply.json()["status"] == "succeeded", reply.text
+    p50, p90 = (f"{1000 * q:.0f}" for q in (np.quantile(times[WARM:], share) for share in (0.5, 0.9)))
+    table = Table(title=f"Preview of an edit over HTTP, {PREVIEWS} requests, load {os.getloadavg()[0]:.1f}")
+    for column in ("p50 ms", "p90 ms"):
+        table.add_column(column, justify="right")
+    table.add_row(p50, p90)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=64)
-    parser.add_argument("--only", choices=("locality", "cost"))
+    parser.add_argument("--only", choices=("locality", "cost", "preview"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     with service() as bench:
-        for measured in (locality, cost):
+        for measured in (locality, cost, preview):
             if options.only in (None, measured.__name__):
                 Console().print(measured(bench, options.pictures))
 
