@@ -4,8 +4,8 @@
 
 The same random weights everywhere, 256 px with channel base 16384 and 1024 px with 32768, constant noise.
 Methods take turns, and the fastest turn of each counts, for others share the machine; CPU seconds say more
-than the wall clock where it is loaded. The share of peak is the network's products (of the transposed way, the
-fewest; without those that make RGB) by CPU second, against those of one large convolution in the same
+than the wall clock where it is loaded. The share of peak is the network's products (of the transposed way,
+the fewest; without those that make RGB) by CPU second, against those of one large convolution in the same
 precision, measured in the same turns. Errors are in levels of 255 against float32.
 
 Aims, of CPU seconds at 256 px: at least 1.5 times the plain way in float32, 5 times in bfloat16 where the CPU
