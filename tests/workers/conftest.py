@@ -72,7 +72,7 @@ def configured(tmp_path: Path, model_repo: Path, empty_database: Path) -> Settin
         work_dir=tmp_path,
         model_repo=model_repo,
         url_secret="x" * 32,
-        lease_s=3.0,
+        lease_s=90.0,
         heartbeat_s=0.1,
         checkpoint_s=0.2,
         device="cpu",
