@@ -429,3 +429,17 @@ def test_all_threads_of_an_attempt_log_and_trace_under_its_job(context, submit):
     run_job(row.id, work, context)
     assert seen["job"] == seen["outbox"] and seen["job"][0] == row.id
     assert tracing.current() is None and "job" not in structlog.contextvars.get_contextvars()
+
+
+def test_shards_follow_each_other_without_a_message_and_a_full_process_takes_none(context, submit, finished):
+    dataset = submit("dataset", input={"count": 3, "shard_size": 1, "model_sha256": "0" * 64})
+    single = submit()
+    ran: list[str] = []
+    works = {kind: lambda job, kind=kind: ran.append(kind) for kind in Kind}
+    with context.shard_places.place(), context.shard_places.place():
+        assert run_next(dataset.id, works, LANES, context) is Outcome.SUCCEEDED
+        assert run_next(dataset.id, works, LANES, context) is Outcome.SKIPPED
+    assert ran == ["generate"] and finished(single).status is Status.SUCCEEDED
+    assert run_next(dataset.id, works, LANES, context) is Outcome.SUCCEEDED
+    assert ran == ["generate", *3 * ["shard"], "summary"]  # one message for all of it
+    assert finished(dataset).status is Status.SUCCEEDED
