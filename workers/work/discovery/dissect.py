@@ -12,7 +12,6 @@ from generative.networks.parts_network import PartsNetwork
 from generative.pixels import from_uint8
 from jobs.discovery import DissectInput
 from jobs.errors import JobFailed, UnsupportedByModel
-from workers.job import RunningJob
 from workers.models import LoadedModel
 from workers.work.direction_notes import Notes
 from workers.work.discovery.features import AMOUNTS, PICTURES, Ablated, Features
@@ -160,7 +159,7 @@ def _with_effects(
 
 
 def _pixels(
-    job: RunningJob,
+    job: Job,
     model: LoadedModel,
     op: Ablated,
     network: PartsNetwork,

@@ -13,7 +13,7 @@ from jobs.discovery import HessianInput
 from jobs.errors import JobFailed
 from workers.blocks import Tensors
 from workers.models import LoadedModel
-from workers.work.discovery.samples import FOUND, Job, names_of, truncation_for
+from workers.work.discovery.samples import FOUND, Job, names_of, statistics_of, truncation_for
 from workers.work.sources import from_seeds, mapping_inputs, to_ws
 
 LEARNT = 0.4  # of the progress; then the axes are ranked
@@ -133,10 +133,7 @@ class _Points:
 
     def sigma(self, axis: Tensor) -> float:
         """Standard deviation of the latents along a unit vector."""
-        if self.space is Space.Z:
-            return 1.0
-        assert self._model.statistics is not None  # every family with a W has them
-        return self._model.statistics.sigma_along(axis)
+        return 1.0 if self.space is Space.Z else statistics_of(self._model).sigma_along(axis)
 
     def _classes(self, count: int) -> dict[str, Tensor]:
         if not self._model.generator.c_dim:

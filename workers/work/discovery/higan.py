@@ -12,7 +12,7 @@ from jobs.errors import JobFailed
 from workers import encode, plots
 from workers.models import LoadedModel
 from workers.work.direction_notes import look
-from workers.work.discovery.samples import FOUND, Job, one_w, refuse_factor, scored
+from workers.work.discovery.samples import FOUND, Job, one_w, refuse_factor, scored, statistics_of
 from workers.work.sources import with_w
 
 READ = 0.25  # of the progress, where samples are read; then layers are scored
@@ -37,7 +37,7 @@ def find(job: Job, model: LoadedModel) -> list[Direction]:
             boundary.normal,
             layers=layers if len(layers) < generator.num_ws else None,
             unit="sigma",
-            sigma=_sigma(model, boundary.normal),
+            sigma=statistics_of(model).sigma_along(boundary.normal),
             method="higan",
             description=f"boundary of {wanted.factor}, in the layers that carry it",
             provenance={
@@ -47,11 +47,6 @@ def find(job: Job, model: LoadedModel) -> list[Direction]:
             },
         )
     ]
-
-
-def _sigma(model: LoadedModel, normal: Tensor) -> float:
-    assert model.statistics is not None  # every family with a W has them
-    return model.statistics.sigma_along(normal)
 
 
 def _rises(job: Job, model: LoadedModel, wanted: HiganInput, latents: Tensor, normal: Tensor) -> Rescored:
@@ -70,4 +65,4 @@ def _rises(job: Job, model: LoadedModel, wanted: HiganInput, latents: Tensor, no
         return readings
 
     ws = latents[:, None].expand(-1, L, -1)
-    return rescore(ws, normal * _sigma(model, normal), score, wanted.psi)
+    return rescore(ws, normal * statistics_of(model).sigma_along(normal), score, wanted.psi)
