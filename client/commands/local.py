@@ -1,4 +1,4 @@
-"""`ganserve up | demo | train | export | world`: what runs on this machine, in child processes."""
+"""`ganserve up | demo | train | export | profile | world`: what runs on this machine, in child processes."""
 
 import os
 import subprocess
@@ -57,6 +57,12 @@ def export(context: typer.Context) -> None:
     `python -m generative.export`.
     """
     run_module("generative.export", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def profile(context: typer.Context) -> None:
+    """Trace one batch, stage by stage; the arguments are those of `python -m generative.profiling`."""
+    run_module("generative.profiling", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
