@@ -4,8 +4,8 @@
         [--out profile] [--repo FOLDER]
 
 Writes for each stage, from z to the bytes of pictures, a trace that Perfetto and Chrome open
-(`synthesis.json`) and torch's table of operators (`synthesis.txt`), and prints the seconds of the stages. With
-py-spy installed it also writes `flame.svg`: five seconds of painting, with Python's stack.
+(`synthesis.json`) and torch's table of operators (`synthesis.txt`), and prints the seconds of the stages.
+With py-spy installed it also writes `flame.svg`: five seconds of painting, with Python's stack.
 """
 
 import argparse
