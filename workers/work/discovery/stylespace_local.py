@@ -66,9 +66,11 @@ def _overlaps(
     found = []
     for i, styles in enumerate(shown):
         pieces = []
-        for some in torch.diag(spreads * SPREAD).split(STEP):
-            n = len(some)
-            inputs = {"before": styles.expand(n, -1), "styles": styles + some}
+        for chosen in torch.arange(len(spreads)).split(STEP):
+            n = len(chosen)
+            moved = styles.repeat(n, 1)
+            moved[torch.arange(n), chosen] += SPREAD * spreads[chosen]
+            inputs = {"before": styles.expand(n, -1), "styles": moved}
             pieces.append(job.forward(model, op, inputs | {"labels": labels[i].expand(n, -1, -1)}))
             done = i * len(spreads) + sum(map(len, pieces))
             count = len(shown) * len(spreads)
