@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from generative.editing.direction import Direction, apply
@@ -36,6 +37,7 @@ from workers.work.sources import (
     with_w,
 )
 
+LANES = 64  # more than any processor computes at a time
 ORIGINAL = ""  # the name of the picture without a variant's edits
 
 
@@ -160,9 +162,11 @@ class Sampler:
 
     def read(self, pictures: Tensor) -> dict[str, Tensor]:
         """pictures (N, H, W, C) uint8 -> (N,) by factor, see `FeatureNetwork.factors`."""
-        network = self._reader()
+        network, N = self._reader(), len(pictures)
         seen = self.job.forward(Looked(self.model.examiner), look_at_pictures, {"pictures": pictures})
-        return network.decode(seen["readings"])
+        # Rows of a vector and those left over are computed by different code: leave none over.
+        padded = F.pad(seen["readings"], (0, 0, 0, -N % LANES))
+        return {name: values[:N] for name, values in network.decode(padded).items()}
 
     def _reader(self) -> FeatureNetwork:
         examiner = self.model.examiner
