@@ -1,6 +1,7 @@
 """StyleGAN2's synthesis on this machine: every backend against the papers' way of writing it, in one run.
 
     python -m bench.generator [--sizes 256 1024] [--batches 1 4 8] [--turns 3] [--threads 2]
+        [--without-onnx]
 
 The same random weights everywhere, 256 px with channel base 16384 and 1024 px with 32768, constant noise.
 Methods take turns, and the fastest turn of each counts, for others share the machine; CPU seconds say more
@@ -63,6 +64,7 @@ def main() -> int:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--without-onnx", action="store_true", help="whose export takes minutes at 1024 px")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"{machine()}, {args.threads} threads, load {Path('/proc/loadavg').read_text().split()[0]}")
@@ -71,14 +73,17 @@ def main() -> int:
         for size in args.sizes:
             generator = random_generator(size)
             with tempfile.TemporaryDirectory() as folder:
-                record = export_onnx(generator, "bench", "", Path(folder), Options(output="float"))
-                runner = OnnxRunner(Path(folder), record, torch.device("cpu"))
-                ways = Ways(generator, runner)
+                ways = Ways(generator, None if args.without_onnx else exported(generator, Path(folder)))
                 for N in args.batches:
                     reached &= compared(generator, ways.of(N), N, args.turns)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of the process, all ways together: {peak:.1f} GiB")
     return 0 if reached else 1
+
+
+def exported(generator: Generator, folder: Path) -> OnnxRunner:
+    record = export_onnx(generator, "bench", "", folder, Options(output="float"))
+    return OnnxRunner(folder, record, torch.device("cpu"))
 
 
 def machine() -> str:
@@ -104,7 +109,7 @@ def random_generator(size: int) -> Generator:
 class Ways:
     """Everything that is prepared once for a generator."""
 
-    def __init__(self, generator: Generator, runner: OnnxRunner) -> None:
+    def __init__(self, generator: Generator, runner: OnnxRunner | None) -> None:
         self._generator, self._runner = generator, runner
         self._fast = {dtype: FastSynthesis(generator, dtype) for dtype in (torch.float32, torch.bfloat16)}
 
@@ -115,16 +120,16 @@ class Ways:
         styles = g.styles(g.map(z)[:, None].expand(-1, g.num_ws, -1))
         noises = g.draw_noises("const", None, g.stored_noise(), N, None)
         rows = torch.cat(list(styles.values()), dim=1).numpy()
-        return [
+        ways = [
             Timed("plain", torch.float32, lambda: synthesis(g, styles, noises)),
             Timed("torch", torch.float32, lambda: g.synthesize_styles(styles)),
             Timed("prepared", torch.float32, lambda: self._fast[torch.float32](styles, noises)),
             Timed("prepared-bf16", torch.bfloat16, lambda: self._fast[torch.bfloat16](styles, noises)),
-            Timed("onnx", torch.float32, lambda: self._onnx(rows)),
         ]
-
-    def _onnx(self, rows: object) -> Tensor:
-        return torch.from_numpy(self._runner.run("synthesis_const", {"styles": rows}))  # type: ignore[dict-item]
+        if (runner := self._runner) is not None:
+            graph, inputs = "synthesis_const", {"styles": rows}
+            ways.append(Timed("onnx", torch.float32, lambda: torch.from_numpy(runner.run(graph, inputs))))
+        return ways
 
 
 def compared(generator: Generator, ways: list[Timed], N: int, turns: int) -> bool:
