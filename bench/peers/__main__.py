@@ -121,13 +121,19 @@ def running(server: Server, folder: Path) -> Iterator[tuple[str, list[psutil.Pro
         roots = [psutil.Process(process.pid) for process in started]
         yield url, [p for root in roots for p in (root, *root.children(recursive=True))]
     finally:
-        for process in reversed(started):
-            process.terminate()
+        roots = [psutil.Process(process.pid) for process in reversed(started)]
+        stop([p for root in roots for p in (root, *root.children(recursive=True))])
         for process in started:
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait()
+
+
+def stop(processes: list[psutil.Process]) -> None:
+    """All of them, whatever they do with a signal: some servers leave children behind."""
+    for end in ("terminate", "kill"):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                getattr(process, end)()
+        _, processes = psutil.wait_procs(processes, timeout=30)
 
 
 async def _answers(asking: Ask, url: str, log: Path) -> None:
