@@ -1,7 +1,7 @@
 """The engine with real (random) generators, and with programs whose answer is known."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -243,6 +243,28 @@ def test_a_few_rows_take_the_smallest_block_that_has_the_bits_of_the_largest(
         assert torch.equal(answer.result(LONG), torch.full((rows,), 3.0))
     assert engine.drain(LONG)
     assert [(t.rows, t.size) for t in ticks] == [(1, 4), (5, 8), (9, 16), (16, 16), (5, 8)]
+
+
+def few_rows_differ_before_rounding(generator: Toy, inputs: Tensors) -> Tensor:
+    """As above, but what is given is bytes, which hardly ever show it."""
+    return (few_rows_differ(generator, inputs) + 40).clamp(0, 255).to(torch.uint8)
+
+
+def bytes_alone(generator: Toy, inputs: Tensors) -> Tensor:
+    return torch.from_numpy(inputs["x"].numpy().astype("uint8"))
+
+
+@pytest.mark.parametrize(
+    ("op", "sizes"), [(few_rows_differ_before_rounding, [4, 8]), (bytes_alone, [16, 16])]
+)
+def test_pictures_are_compared_as_they_are_before_they_become_bytes(
+    engine: Engine, ticks: list[Tick], op: Callable[..., Tensor], sizes: list[int]
+) -> None:
+    model = SimpleNamespace(generator=Toy())
+    for rows in (1, 5):
+        engine.forward(model, op, {"x": torch.ones(rows, 3)}).result(LONG)
+    assert engine.drain(LONG)
+    assert [t.size for t in ticks] == sizes
 
 
 @dataclass
