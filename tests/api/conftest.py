@@ -42,6 +42,7 @@ CARD = {
     "num_ws": 6,
     "classes": 0,
     "spaces": ["z", "w", "w+"],
+    "features": [{"name": "b8.conv0", "channels": 8, "height": 8, "width": 8}],
     "sha256": "ab" * 32,
     "licence": "Apache-2.0",
     "source": "made for the tests",

@@ -160,7 +160,9 @@ def tenants_things(guarded: TestClient, store: JobStore, worker: Worker, blobs: 
         octets = {"Content-Type": "image/png"}
         image = guarded.post("/v1/images", content=png(48, 48), headers=key | octets).json()["id"]
         hook = guarded.post("/v1/webhooks", json={"url": "https://1.0.0.1/x"}, headers=key).json()["id"]
-        job = guarded.post("/v1/jobs", json=generate(metadata={"secret": "plan"}), headers=key).json()["id"]
+        job = guarded.post("/v1/jobs", json=generate(metadata={"secret": "masterplan"}), headers=key).json()[
+            "id"
+        ]
         worker.succeed(job, {"a.png": png()})
         blobs.write("t/theirs/m/samples.png", png(), media_type="image/png")
         blobs.write("t/theirs/m/weights.safetensors", b"weights", media_type="application/octet-stream")
@@ -230,7 +232,7 @@ def test_an_answer_without_an_id_holds_nothing_of_another_tenant(
     reply = call(guarded, method, path, tenants.ours, **octets | row.send)
     assert reply.status_code < 300 or path == "/metrics"
     ids = [id for name, id in tenants.things.items() if name != "name"]
-    assert not [id for id in [*ids, "plan", "1.0.0.1", "t/theirs"] if id in reply.text]
+    assert not [id for id in [*ids, "masterplan", "1.0.0.1", "t/theirs"] if id in reply.text]
     if path == "/v1/usage":
         assert reply.json()["tenant"] == "ours" and reply.json()["stored_bytes"]["used"] == 0
     if path == "/v1/models" and method == "GET":
@@ -257,6 +259,16 @@ def _restore(mask: str) -> dict[str, Any]:
     return generate(kind="invert", input={"images": [f"img_{'1' * 64}"], "degradation": degradation})
 
 
+def _masked(mask: Any) -> dict[str, Any]:
+    region = {"op": "region", "mask": mask, "operations": [{"op": "direction", "name": "smile"}]}
+    return generate(kind="edit", input={"source": {"seeds": [1]}, "operations": [region]})
+
+
+def _units(mask: str) -> dict[str, Any]:
+    units = {"op": "units", "layer": "b8.conv0", "units": [0], "mask": mask}
+    return generate(kind="edit", input={"source": {"seeds": [1]}, "operations": [units]})
+
+
 BODIES: dict[tuple[str, str], tuple[str, Callable[[str], dict[str, Any]]]] = {
     ("ArtifactRef", "job"): (
         "job_id",
@@ -271,6 +283,9 @@ BODIES: dict[tuple[str, str], tuple[str, Callable[[str], dict[str, Any]]]] = {
     ),
     ("InvertInput", "images"): ("image_id", lambda id: generate(kind="invert", input={"images": [id]})),
     ("MaskDegradation", "image"): ("image_id", lambda id: _restore(mask=id)),
+    ("UnitsOperation", "mask"): ("image_id", _units),
+    ("RegionOperation", "mask"): ("image_id", _masked),
+    ("Mask", "image"): ("image_id", lambda id: _masked({"image": id})),
     ("Pictures", "job"): ("job_id", lambda id: _pictures(job=id)),
     ("Pictures", "images"): ("image_id", lambda id: _pictures(image=id)),
     ("GenerateRequest", "model"): ("name", lambda id: generate(model=id)),
