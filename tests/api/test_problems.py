@@ -10,7 +10,8 @@ from api.problems import BRANCHES, CODES, HttpProblem, problem
 from jobs.errors import GanserveError, JobFailed
 
 ROOT = Path(__file__).parents[2]
-NEVER_ANSWERED = {"bad_key", "blob_exists", "job_failed", "worker_lost"}  # met by workers only
+# met by workers, or told in a job that has ended
+NEVER_ANSWERED = {"bad_key", "blob_exists", "job_failed", "parts_failed", "worker_lost"}
 ERRORS = [
     error
     for _, error in inspect.getmembers(jobs.errors, inspect.isclass)
