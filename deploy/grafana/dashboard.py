@@ -160,6 +160,18 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 note="Of CUDA devices; empty on the CPU.",
             ),
             Panel(
+                "Other backends",
+                "ops",
+                (
+                    ("{{backend}}", "sum by (backend) (rate(ganserve_backend_blocks_total[rate]))"),
+                    (
+                        "torch for {{backend}}: {{reason}}",
+                        "sum by (backend, reason) (rate(ganserve_backend_fallbacks_total[rate]))",
+                    ),
+                ),
+                note="Blocks that they did, and those that torch did in their place.",
+            ),
+            Panel(
                 "Models",
                 "short",
                 (
