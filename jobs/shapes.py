@@ -35,8 +35,8 @@ def count(source: LatentSource) -> int | None:
     """How many latents it gives; None when only the worker will know."""
     if source.seeds is not None:
         return len(source.seed_list())
-    if source.latents is not None:
-        return shape_of(source.latents, "input.source.latents")[0]
+    if (latents := source.latents) is not None:
+        return len(latents.values) if latents.values is not None else (latents.shape or (0,))[0]
     images = getattr(source, "images", None)
     return None if images is None else len(images)
 

@@ -275,7 +275,8 @@ def test_a_worker_that_cannot_reach_the_database_for_a_lease_gives_up(context, s
         raise StoreUnavailable
 
     monkeypatch.setattr(context.store, "heartbeat", unreachable)
-    assert run_job(row.id, endless, context) is Outcome.LOST
+    quick = replace(context, settings=context.settings.model_copy(update={"lease_s": 1.0}))
+    assert run_job(row.id, endless, quick) is Outcome.LOST
     assert finished(row).status is Status.RUNNING  # the reaper's to decide
 
 
