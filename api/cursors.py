@@ -9,14 +9,24 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from api.problems import HttpProblem
 
 LIFE_S = 24 * 3600
 MAX_LENGTH = 512
 _TAG = 16  # bytes of the signature that are kept
+
+
+class Listed(Protocol):
+    """A row of a list that is ordered by time."""
+
+    @property
+    def created_at(self) -> float: ...
+
+    @property
+    def id(self) -> str: ...
 
 
 class Cursors:
@@ -29,6 +39,13 @@ class Cursors:
         """A cursor that goes on after `row` (created_at, id) of the query that `scope` describes."""
         note = json.dumps([int(self._clock()), *row], separators=(",", ":")).encode()
         return _encode(self._sign(scope, note) + note)
+
+    def following(self, scope: dict[str, Any], rows: Sequence[Listed], limit: int) -> str | None:
+        """The cursor behind a page of `limit` rows; None where no row was found beyond it."""
+        if len(rows) <= limit:
+            return None
+        last = rows[limit - 1]
+        return self.make(scope, (last.created_at, last.id))
 
     def read(self, scope: dict[str, Any], cursor: str) -> tuple[float, str]:
         """The row in `cursor`. Raises 400 `bad_cursor` unless it was made for this `scope`, lately."""

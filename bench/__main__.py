@@ -11,10 +11,10 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> int:
-    """Benchmarks are the modules beside this one, in the order of their names."""
+    """Benchmarks are the modules beside this one that can be run, in the order of their names."""
     failed, wanted = [], tuple(sys.argv[1:]) or ("",)
     for path in sorted(FOLDER.glob("[a-z]*.py")):
-        if not path.stem.startswith(wanted):
+        if not path.stem.startswith(wanted) or '__name__ == "__main__"' not in path.read_text():
             continue
         print(f"\n== {path.stem}", flush=True)
         done = subprocess.run([sys.executable, "-m", f"bench.{path.stem}"], cwd=FOLDER.parent)

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,41 +20,25 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from bench.local import worker
 from generative.cards import About
-from generative.devices import pick
 from generative.generator import sample_z
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.pixels import to_uint8
 from generative.store import save_model
-from jobs.blobs import open_blobs
 from jobs.lanes import LANES
-from jobs.live import MemoryLive
 from jobs.migrate import migrate
 from jobs.schemas import PAYLOAD_VERSION, Kind, Progress, Status, request_adapter
 from jobs.settings import Settings, read_settings
 from jobs.store import JobRow, JobStore, open_store
 from workers.context import Context
-from workers.engine import Engine
-from workers.losses import LossNetworks
-from workers.models import LoadedModel, Models
+from workers.models import LoadedModel
 from workers.runner import run_job
 from workers.work.painting import Paint, map_z
 from workers.work.shard import shard
 from workers.work.sources import Truncation, from_seeds, mapping_inputs
 
 TENANT, CHUNK = "default", 128
-
-
-@contextmanager
-def worker(folder: Path, repo: Path) -> Iterator[Context]:
-    settings = read_settings(work_dir=folder, model_repo=repo, url_secret="x" * 32)
-    migrate(settings.database_url)
-    store, blobs, device = open_store(settings), open_blobs(settings), pick(settings.device)
-    with Engine(device, max_batch=settings.max_batch) as engine:
-        losses = LossNetworks(None, device)
-        models = Models(settings, store, blobs, device)
-        yield Context(settings, store, blobs, MemoryLive(), models, engine, losses)
-    store.close()
 
 
 def repository(folder: Path) -> Path:

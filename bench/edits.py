@@ -27,18 +27,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.local import worker
 from client.demo import service as running
-from jobs.blobs import open_blobs
-from jobs.live import MemoryLive
-from jobs.migrate import migrate
 from jobs.schemas import request_adapter
-from jobs.settings import DEFAULT_TENANT, read_settings
-from jobs.store import JobRow, open_store
+from jobs.settings import DEFAULT_TENANT
+from jobs.store import JobRow
 from workers.context import Context
-from workers.engine import Engine
 from workers.job import Work
-from workers.losses import LossNetworks
-from workers.models import Models
 from workers.runner import run_job
 from workers.work.edit import edit
 from workers.work.generate import generate
@@ -78,23 +73,9 @@ LOCAL = {
 class Service:
     """Jobs run here and now, by a worker without a broker."""
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    def __init__(self, context: Context) -> None:
         [self._thread] = (t.native_id for t in threading.enumerate() if t.name == "engine")
-        migrate(f"sqlite:///{folder}/ganserve.db")
-        settings = read_settings(
-            work_dir=folder, model_repo=ROOT / "model_repo", url_secret="x" * 32, device="cpu"
-        )
-        store, blobs = open_store(settings), open_blobs(settings)
-        self._context = Context(
-            settings=settings,
-            store=store,
-            blobs=blobs,
-            live=MemoryLive(),
-            models=Models(settings, store, blobs),
-            engine=engine,
-            losses=LossNetworks(settings.loss_weights, "cpu"),
-            leave=lambda reason: None,
-        )
+        self._context = context
 
     def run(self, kind: str, **given: Any) -> JobRow:
         body = json.dumps({"kind": kind, "model": "portraits", "input": given, "output": {"latents": "w+"}})
@@ -126,8 +107,11 @@ class Service:
 
 @contextmanager
 def service() -> Iterator[Service]:
-    with tempfile.TemporaryDirectory() as folder, Engine("cpu") as engine:
-        yield Service(Path(folder), engine)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        worker(Path(folder), ROOT / "model_repo", device="cpu") as context,
+    ):
+        yield Service(context)
 
 
 def cost(bench: Service, pictures: int) -> Table:

@@ -115,9 +115,23 @@ class StyleGenerator(Generator):
         """The weight (channels, w_dim) that makes each layer's style from its w, as it is stored."""
         raise NotImplementedError
 
+    def map_truncated(self, z: Tensor, c: Tensor | None, psi: Tensor) -> Tensor:
+        """z: (N, z_dim), c: (N, c_dim) with classes, psi: (N, L) for each layer -> ws: (N, L, w_dim)."""
+        return self.w_avg.lerp(broadcast(self.map(z, c), self.num_ws), psi[:, :, None])
+
     def style_widths(self) -> dict[str, int]:
         """Length of the style of each layer, coarse to fine; their sum is the length of S."""
         return {name: len(weight) for name, weight in self.style_weights().items()}
+
+    def style_rows(self, ws: Tensor) -> Tensor:
+        """W+ to S as one array: (N, L, w_dim) -> (N, channels of all layers), coarse to fine."""
+        return torch.cat(list(self.styles(ws).values()), dim=1)
+
+    def style_place(self, layer: str, channel: int) -> int:
+        """Where in a row of `style_rows` a channel of a layer lies."""
+        widths = self.style_widths()
+        names = list(widths)
+        return sum(widths[name] for name in names[: names.index(layer)]) + channel
 
     def split_styles(self, rows: Tensor) -> dict[str, Tensor]:
         """S as one array, (N, channels of all layers) -> (N, channels) by layer name."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 
 from jobs.errors import BadRequest, Conflict, UnknownDirection, UnsupportedByModel
 
+WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
+
 
 class Member(BaseModel):
     """What a set holds. More keys than these are kept and shown."""

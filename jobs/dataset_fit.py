@@ -1,11 +1,11 @@
 """Whether a model can make a dataset that is asked for; see `jobs.fit`."""
 
-from jobs.cards import Card, did_you_mean
+from jobs.cards import WORLD, Card, did_you_mean
 from jobs.dataset import MAX_SHARDS, DatasetInput, Range, Share
 from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EditStep
 from jobs.factors import BINARY, CATEGORICAL, CONTINUOUS, FACTORS
-from jobs.fit import WORLD, check_truncation
+from jobs.fit import check_truncation
 from jobs.schemas import DatasetRequest, OutputOptions
 from jobs.shapes import check_layers, check_space
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jobs.words import MAX_SEED, ClassRef, Layers, Name, Sha256Hex, Strict, Text
+from jobs.words import MAX_SEED, ClassRef, LayerName, Layers, Name, Sha256Hex, Strict, Text
 
 MAX_DIRECTIONS = 512  # of one set: every card of the model lists them
 MIN_SIDE = 10  # pictures on each side of a boundary
@@ -47,9 +47,6 @@ class GanspaceInput(Discovery):
     method: Literal["ganspace"]
     samples: Annotated[int, Field(ge=100, le=MAX_MAPPED)] = 300_000
     components: Annotated[int, Field(ge=1, le=MAX_DIRECTIONS)] = 80
-
-
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
 
 
 class GanspaceFeaturesInput(Discovery):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from jobs.inversion import Inversion
 from jobs.sources import Latents, LatentSource, Numbers, Source
-from jobs.words import ClassRef, Finite, ImageId, Layers, Name, Psi, Seed, Strict
+from jobs.words import ClassRef, Finite, ImageId, LayerName, Layers, Name, Psi, Seed, Strict
 
 MAX_OPERATIONS = 16
 PARTS = (
@@ -19,7 +19,6 @@ PARTS = (
 )  # fmt: skip
 """Of pictures of the portraits world, by the names of the network that finds them."""
 
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = tuple[float, float]
 
@@ -36,6 +35,14 @@ class Operation(Strict):
     @property
     def masks(self) -> "tuple[Mask | ImageId, ...]":
         return ()
+
+
+class WithOthers(Operation):
+    others: Annotated[LatentSource, Field(alias="with")]
+
+    @property
+    def sources(self) -> tuple[LatentSource, ...]:
+        return (self.others,)
 
 
 # --- where in the picture --------------------------------------------------------------------------------
@@ -194,18 +201,13 @@ class UnitsOperation(Operation):
         return () if self.mask is None else (self.mask,)
 
 
-class MixOperation(Operation):
+class MixOperation(WithOthers):
     """Layers of another latent (StyleGAN's style mixing)."""
 
     limits = (0.0, 1.0)
     op: Literal["mix"]
-    others: Annotated[LatentSource, Field(alias="with")]
     layers: Layers
     strength: Share = 1.0
-
-    @property
-    def sources(self) -> tuple[LatentSource, ...]:
-        return (self.others,)
 
 
 class TransferOperation(Operation):
@@ -223,12 +225,11 @@ class TransferOperation(Operation):
         return self.begin, self.end
 
 
-class InterpolateOperation(Operation):
+class InterpolateOperation(WithOthers):
     """A place on the way to another latent; beyond 0 and 1 before and behind it."""
 
     limits = (-2.0, 3.0)
     op: Literal["interpolate"]
-    others: Annotated[LatentSource, Field(alias="with")]
     mode: Literal["linear", "spherical"] = "linear"
     """linear: in W+, or where latents are in S there, or in Z without a W. spherical: in Z."""
     layers: Layers | None = None
@@ -240,25 +241,16 @@ class InterpolateOperation(Operation):
             raise ValueError("the sphere of z has no layers")
         return self
 
-    @property
-    def sources(self) -> tuple[LatentSource, ...]:
-        return (self.others,)
 
-
-class AverageOperation(Operation):
+class AverageOperation(WithOthers):
     """The mean with all of some others."""
 
     limits = (0.0, 1.0)
     op: Literal["average"]
-    others: Annotated[LatentSource, Field(alias="with")]
     weights: Annotated[tuple[Annotated[float, Field(gt=0, le=1e4)], ...] | None, Field(min_length=1)] = None
     """Of the others, where the picture's own is 1; all 1 without it."""
     layers: Layers | None = None
     strength: Share = 1.0
-
-    @property
-    def sources(self) -> tuple[LatentSource, ...]:
-        return (self.others,)
 
 
 class SwapLayersOperation(Operation):

@@ -57,7 +57,6 @@ def estimate(
     given, count = request.input, pictures(request)
     side = request.output.size or card.resolution
     each = seen.bytes or BYTES_A_PIXEL[request.output.format] * side**2
-    sharded = isinstance(given, DatasetInput)
     size = count * each
     found: dict[str, int | None] = {}
     if isinstance(given, DatasetInput):
@@ -74,7 +73,7 @@ def estimate(
         price=price,
         measured=seen.bytes is not None,
         refused=refused,
-        **(found if sharded else {}),
+        **found,
     )
 
 

@@ -6,7 +6,7 @@ Everything here is refused before a row is written, so that the caller hears of 
 from collections.abc import Sequence
 
 from jobs.batches import BatchInput
-from jobs.cards import Card, did_you_mean
+from jobs.cards import WORLD, Card, did_you_mean
 from jobs.dataset import DatasetInput
 from jobs.discovery import (
     AnyDiscovery,
@@ -41,8 +41,6 @@ from jobs.schemas import (
 from jobs.shapes import check_latents, check_layers, check_space, count
 from jobs.sources import Source
 from jobs.words import MAX_IMAGES
-
-WORLD = "portraits"  # the world that can be rendered, and whose factors can be read
 
 
 def check(request: JobRequest, card: Card) -> None:

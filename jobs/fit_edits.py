@@ -1,11 +1,10 @@
 """Whether a model can carry out the operations of an edit, which act one after the other.
 
 Latents go one way: from z over w and w+ (and p and p+, which are the same place) to s; those with a map of
-features move in w alone. So each operation says
-where it acts, and that must lie ahead.
+features move in w alone. So each operation says where it acts, and that must lie ahead.
 """
 
-from jobs.cards import Card
+from jobs.cards import WORLD, Card
 from jobs.editing import (
     AnyMask,
     AnyOperation,
@@ -179,8 +178,6 @@ def _check_attributes(operation: AttributesOperation, card: Card, where: str) ->
 
 
 def _check_region(operation: RegionOperation, card: Card, at: str, images: int | None, where: str) -> str:
-    if card.family in _OFF_GRID:
-        raise UnsupportedByModel(f"{where}: features of {card.family} do not lie where their pixels are.")
     after = at
     for i, inner in enumerate(operation.operations):
         after = _check(inner, card, after, images, f"{where}.operations[{i}]")
@@ -188,7 +185,7 @@ def _check_region(operation: RegionOperation, card: Card, at: str, images: int |
 
 
 def _check_mask(mask: AnyMask, card: Card, where: str) -> None:
-    if not isinstance(mask, str) and mask.parts is not None and card.world != "portraits":
+    if not isinstance(mask, str) and mask.parts is not None and card.world != WORLD:
         raise UnsupportedByModel(f"{where}.mask.parts: no network finds parts in pictures of {card.name!r}.")
     if card.family in _OFF_GRID:
         raise UnsupportedByModel(f"{where}.mask: features of {card.family} do not lie where pixels are.")

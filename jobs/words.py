@@ -46,6 +46,7 @@ Finite = Annotated[float, AfterValidator(_finite)]
 Psi = Annotated[float, Field(ge=-2, le=2)]
 ClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]
 ClassRef = Annotated[int, Field(ge=0)] | ClassName
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,64}$")]
 Layers = Annotated[str, Field(pattern=r"^\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*$", max_length=128)]
 SpaceName = Literal["z", "w", "w+", "s", "p", "p+"]
 MetricName = Literal["fid", "kid", "pr", "ppl", "factors", "identity"]

@@ -41,6 +41,13 @@ class Network(Protocol):
     def img_resolution(self) -> int: ...
 
 
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Something else in the place where the engine expects a model: what operations are applied to."""
+
+    generator: Network
+
+
 class Answer(Future[Tensor | dict[str, Tensor]]):
     """What the op returns, for all rows of the request, on the CPU."""
 
@@ -162,10 +169,10 @@ class BlockRunner:
         """Rows of blocks, the largest first. The first call works them out by running the op."""
         known = self._sizes_of(kind.network)
         if (kind.op, kind.signature) not in known:
-            largest = self.rows(kind)
-            while largest > 1 and not self._any_place_will_do(kind, largest):
+            largest, whole = self.rows(kind), None
+            while largest > 1 and (whole := self._steady(kind, largest)) is None:
                 largest //= 2
-            known[kind.op, kind.signature] = (largest, *self._equal(kind, largest, _halves(largest)))
+            known[kind.op, kind.signature] = (largest, *(self._equal(kind, largest, whole) if whole else ()))
         return known[kind.op, kind.signature]
 
     def halve(self, kind: Kind) -> bool:
@@ -204,8 +211,8 @@ class BlockRunner:
             raise ValueError(f"{kind.op} must return as many rows as it was given")
         return {name: t.cpu() for name, t in named.items()}
 
-    def _any_place_will_do(self, kind: Kind, size: int) -> bool:
-        """Whether a block fits into memory, and a row's result has the same bits in every place of it.
+    def _steady(self, kind: Kind, size: int) -> "_Trial | None":
+        """A trial of a block, if it fits into memory and rows have the same bits in every place of it.
 
         Each row is compared with itself in the next place: places that differ do not agree on thousands of
         numbers.
@@ -216,15 +223,17 @@ class BlockRunner:
             moved = self._trial(kind, {name: t.roll(1, 0) for name, t in block.items()})
         except Exception as error:
             if is_out_of_memory(error):
-                return False
+                return None
             raise
-        return all(_same(now, then.roll(1, 0)) for now, then in zip(moved.seen, still.seen, strict=True))
+        same = all(_same(now, then.roll(1, 0)) for now, then in zip(moved.seen, still.seen, strict=True))
+        return still if same else None
 
-    def _equal(self, kind: Kind, largest: int, sizes: list[int]) -> Iterator[int]:
-        """Those whose blocks give the bits of the largest, in every place; none where only bytes are seen."""
+    def _equal(self, kind: Kind, largest: int, whole: "_Trial") -> Iterator[int]:
+        """Smaller sizes whose blocks give the bits of the largest, in every place; none where only bytes are
+        seen.
+        """
         block = _random_block(kind, largest)
-        whole = self._trial(kind, block)
-        for size in () if whole.blind else sizes:
+        for size in () if whole.blind else _halves(largest):
             pieces = [
                 self._trial(kind, {name: padded(t[at:], size) for name, t in block.items()}).seen
                 for at in range(0, largest, size)

@@ -36,14 +36,14 @@ from generative.statistics import WStatistics
 from generative.store import load_encoder, load_model, load_statistics
 from jobs import tracing
 from jobs.blobs import BlobStore, fetch
-from jobs.errors import NotFound, UnknownModel
-from jobs.fit import WORLD
+from jobs.cards import WORLD
+from jobs.errors import NotFound, UnknownDirection, UnknownModel
 from jobs.settings import Settings
 from jobs.store import DirectionSetRow, JobStore, ModelRow
-from workers.blocks import Op
+from workers.blocks import Op, Subject
 from workers.engine import Model
 from workers.metrics import LOAD_SECONDS, MODELS_LOADED
-from workers.runtimes import Elsewhere, Place, Placed, Runtime, is_plain, open_runtime
+from workers.runtimes import Elsewhere, Place, Runtime, is_plain, open_runtime
 
 CAPACITY = 4  # models kept in memory
 SETS = 64  # sets of directions kept in memory
@@ -86,13 +86,6 @@ class Labelling:
         return self.network.label(images)
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """Something in the place where the engine expects a generator: what operations are applied to."""
-
-    generator: Encoding | Comparing
-
-
 @dataclass(frozen=True)
 class LoadedModel:
     """Ready to paint: on the device, in evaluation mode, weights frozen."""
@@ -116,6 +109,12 @@ class LoadedModel:
     """Runs the plain paths elsewhere; None where torch does."""
     shared: "LoadedModel | None" = None
     """The model without a tenant's directions, which holds what all tenants share."""
+
+    def direction(self, name: str) -> Direction:
+        """Raises UnknownDirection."""
+        if name not in self.directions:
+            raise UnknownDirection(f"The model {self.name!r} has no direction {name!r}.")
+        return self.directions[name]
 
     @cached_property
     def encode(self) -> Encoding | None:
@@ -155,7 +154,7 @@ class LoadedModel:
 def placed(model: Model, op: Op) -> tuple[Model, Op]:
     """Where an operation runs: on the backend of a model that has one for it, else where it was to."""
     if isinstance(model, LoadedModel) and model.runtime is not None and is_plain(op):
-        return Placed(model.runtime), Elsewhere(op)
+        return Subject(model.runtime), Elsewhere(op)
     return model, op
 
 

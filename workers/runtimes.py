@@ -21,7 +21,7 @@ from generative.backends.onnx import open_onnx
 from generative.backends.torch import PreparedBackend
 from generative.backends.triton import open_triton
 from generative.cards import Card
-from generative.export.record import RECORD, Export, read_record
+from generative.export.record import RECORD, read_record
 from generative.generator import Generator
 from generative.networks import stylegan2
 from workers.blocks import Op, Tensors
@@ -75,13 +75,6 @@ class Elsewhere:
 
     def __call__(self, runtime: Runtime, inputs: Tensors) -> Tensor | Tensors:
         return runtime.run(self.op, inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """A runtime in the place where the engine expects a generator."""
-
-    generator: Runtime
 
 
 def is_plain(op: Op) -> bool:
@@ -150,7 +143,7 @@ def _open(name: str, generator: Generator, card: Card, place: Place) -> Backend:
             raise BackendError(f"only StyleGAN2 is prepared, and {card.name} is {card.network}")
         dtype = torch.bfloat16 if name.endswith("bf16") else torch.float32
         return PreparedBackend(generator, dtype)
-    _record(place.folder / name, card)
+    _refuse_unlike(place.folder / name, card)
     if name == "onnx":
         return open_onnx(place.folder / name, place.device)
     if place.triton_address is None:
@@ -158,12 +151,11 @@ def _open(name: str, generator: Generator, card: Card, place: Place) -> Backend:
     return open_triton(place.folder / name, place.triton_address)
 
 
-def _record(folder: Path, card: Card) -> Export:
-    """Raises BackendError if it is not there, or speaks of other weights."""
+def _refuse_unlike(folder: Path, card: Card) -> None:
+    """Raises BackendError if there is no export, or one of other weights."""
     try:
         record = read_record(folder)
     except (FileNotFoundError, ValueError) as error:
         raise BackendError(f"no export: ganserve export {card.name} --to {folder.name}") from error
     if record.model_sha256 != card.sha256:
         raise BackendError("the export is of other weights: export the model again")
-    return record

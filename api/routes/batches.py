@@ -80,8 +80,7 @@ def list_batches(
     scope = {"list": "batches", "tenant": tenant}
     after = None if cursor is None else cursors.read(scope, cursor)
     rows = store.list(tenant, kind=Kind.BATCH, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = None if last is None else cursors.make(scope, (last.created_at, last.id))
+    following = cursors.following(scope, rows, limit)
     page = BatchPage(data=[_view(views, row) for row in rows[:limit]], next_cursor=following)
     return Response(page.model_dump_json(), media_type="application/json")
 

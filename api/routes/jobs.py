@@ -143,8 +143,7 @@ def list_jobs(
     scope = {"list": "jobs", "tenant": tenant} | filters
     after = None if cursor is None else cursors.read(scope, cursor)
     rows = store.list(tenant, **filters, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = None if last is None else cursors.make(scope, (last.created_at, last.id))
+    following = cursors.following(scope, rows, limit)
     return _json(JobPage(data=[views.listed(row) for row in rows[:limit]], next_cursor=following))
 
 

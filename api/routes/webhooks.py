@@ -173,8 +173,7 @@ def list_deliveries(
     after = None if cursor is None else cursors.read(scope, cursor)
     _signing_row(store, tenant, webhook_id)
     rows = store.webhooks.deliveries(tenant, webhook_id, status=status, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = None if last is None else cursors.make(scope, (last.created_at, last.id))
+    following = cursors.following(scope, rows, limit)
     return _json(DeliveryPage(data=[_delivery(row) for row in rows[:limit]], next_cursor=following))
 
 

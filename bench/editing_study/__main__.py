@@ -97,7 +97,7 @@ def _latents(model: Model, people: People, space: str) -> Tensor:
         "w": lambda: w,
         "p": lambda: to_p(w),
         "w+": lambda: people.ws.flatten(1),
-        "s": lambda: model.styles(people.ws),
+        "s": lambda: model.generator.style_rows(people.ws),
     }[space]()
 
 

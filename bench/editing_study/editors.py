@@ -30,6 +30,8 @@ from generative.editing.layers import format_layers
 from generative.generator import sample_z
 from generative.p_space import from_p, to_p
 from generative.spaces import Space
+from workers.work.discovery.style_channels import as_directions as channels_as_directions
+from workers.work.discovery.style_channels import layers_without_torgb
 
 NAMELESS = 16  # directions of methods that name none, each tried in all layers and in `GROUPS` of them
 GROUPS = 3
@@ -84,15 +86,13 @@ class Finder:
     # --- methods that are told the factor ----------------------------------------------------------------
 
     def _regression(self, factor: str) -> list[Editor]:
-        readouts = self.model.readouts
-        names = [name for name, readout in readouts.items() if readout.kind != "categorical"]
-        step = self._steps[names.index(factor)]
+        step = self._steps[self._names.index(factor)]
         return [self._along(Direction(factor, Space.W, step / step.norm()), "")]
 
     @cached_property
     def _steps(self) -> Tensor:
         """(F, D)"""
-        return factor_directions(self.samples.ws[:, 0], columns(self.samples.seen, self.model.readouts))
+        return factor_directions(self.samples.ws[:, 0], self._read)
 
     def _regression_in_layers(self, factor: str) -> list[Editor]:
         ws = self.mixed.ws
@@ -102,21 +102,20 @@ class Finder:
 
     @torch.no_grad()
     def _regression_in_styles(self, factor: str) -> list[Editor]:
-        styles = self.model.styles(self.mixed.ws)
+        styles = self.model.generator.style_rows(self.mixed.ws)
         step = self._regressed(styles, factor)
         sigma = float((styles @ step / step.norm()).std())
 
         @torch.no_grad()
         def move(people: People, t: float) -> Codes:
-            return {"styles": self.model.styles(people.ws) + t * sigma * step / step.norm()}
+            return {"styles": self.model.generator.style_rows(people.ws) + t * sigma * step / step.norm()}
 
         return [Editor("", move)]
 
     def _regressed(self, latents: Tensor, factor: str) -> Tensor:
         """(N, K) of the mixed samples -> (K,)"""
-        readouts = self.model.readouts
-        names = [name for name, readout in readouts.items() if readout.kind != "categorical"]
-        return factor_directions(latents, columns(self.mixed.seen, readouts))[names.index(factor)]
+        read = columns(self.mixed.seen, self.model.readouts)
+        return factor_directions(latents, read)[self._names.index(factor)]
 
     def _boundary_in_layers(self, factor: str) -> list[Editor]:
         ws = self.mixed.ws.flatten(1)
@@ -145,8 +144,7 @@ class Finder:
     def _conditional(self, factor: str) -> list[Editor]:
         """The three other factors whose normals are nearest are held."""
         normal = self._normal(factor)
-        readouts = self.model.readouts.values()
-        others = [r.name for r in readouts if r.kind != "categorical" and r.name != factor]
+        others = [name for name in self._names if name != factor]
         near = sorted(others, key=lambda name: -abs(float(self._normal(name) @ normal)))[:3]
         held = project_boundary(normal, [self._normal(name) for name in near])
         return [self._along(Direction(factor, Space.W, held), f"keeps {', '.join(near)}")]
@@ -166,49 +164,44 @@ class Finder:
 
     def _stylespace(self, factor: str) -> list[Editor]:
         """Single channels."""
-        G, names = self.model.generator, list(self.model.generator.style_widths())
+        G, statistics = self.model.generator, self._style_statistics
         most = self._scores(factor).argsort(descending=True, stable=True)[:EXAMPLES]
-        layers = [i for i, name in enumerate(names) if "torgb" not in name]
         examples = list(G.split_styles(self._styles[most]).values())
-        channels = attribute_channels(examples, self._style_statistics, CHANNELS, layers)
-        starts = [0, *torch.tensor(list(G.style_widths().values())).cumsum(0).tolist()]
-        found = []
-        for channel in channels:
-            vector = torch.zeros(starts[-1])
-            vector[starts[channel.layer] + channel.index] = 1.0
-            sigma = float(self._style_statistics.std[channel.layer][channel.index])
-            direction = Direction(factor, Space.S, vector, unit="sigma", sigma=sigma)
-            found.append(self._along(direction, f"channel {channel.index} of {names[channel.layer]}"))
-        return found
+        found = attribute_channels(examples, statistics, CHANNELS, layers_without_torgb(G))
+        directions = channels_as_directions(G, statistics, found, factor, "stylespace", "")
+        return [self._along(direction, direction.description.rstrip(", ")) for direction in directions]
 
     def _styleflow(self, factor: str) -> list[Editor]:
         """One flow, which is told all factors but the categories: those that are not set are held."""
-        names, flow = self._flow
-        at = names.index(factor)
+        at = self._names.index(factor)
 
         def move(people: People, amount: float) -> Codes:
-            current = (columns(people.seen, self.model.readouts) - self._mean) / self._std
+            current = self._told(people)
             wanted = current.clone()
             wanted[:, at] += amount
-            w = edit(flow, people.ws[:, :1], current, wanted, (0,))  # the same for every layer
+            w = edit(self._flow, people.ws[:, :1], current, wanted, (0,))  # the same for every layer
             return {"ws": w.expand_as(people.ws)}
 
         return [Editor("", torch.no_grad()(move))]
 
     @cached_property
-    def _flow(self) -> tuple[list[str], Flow]:
-        readouts = self.model.readouts
-        names = [name for name, readout in readouts.items() if readout.kind != "categorical"]
-        seen = (columns(self.samples.seen, readouts) - self._mean) / self._std
-        return names, train_flow(self.samples.ws[:, 0].contiguous(), seen, StyleFlowTraining())
+    def _flow(self) -> Flow:
+        return train_flow(self.samples.ws[:, 0].contiguous(), self._told(self.samples), StyleFlowTraining())
+
+    def _told(self, people: People) -> Tensor:
+        """(N, F): what the flow is told of people, in deviations of the samples."""
+        read = columns(people.seen, self.model.readouts)
+        return (read - self._read.mean(dim=0)) / self._read.std(dim=0)
 
     @cached_property
-    def _mean(self) -> Tensor:
-        return columns(self.samples.seen, self.model.readouts).mean(dim=0)
+    def _read(self) -> Tensor:
+        """(N, F), of the samples."""
+        return columns(self.samples.seen, self.model.readouts)
 
     @cached_property
-    def _std(self) -> Tensor:
-        return columns(self.samples.seen, self.model.readouts).std(dim=0)
+    def _names(self) -> list[str]:
+        """Of the columns: the factors that are no categories."""
+        return [name for name, readout in self.model.readouts.items() if readout.kind != "categorical"]
 
     # --- methods that find directions without names ------------------------------------------------------
 
@@ -278,7 +271,7 @@ class Finder:
     @cached_property
     def _styles(self) -> Tensor:
         with torch.no_grad():
-            return self.model.styles(self.samples.ws)
+            return self.model.generator.style_rows(self.samples.ws)
 
     @cached_property
     def _style_statistics(self) -> StyleStatistics:
@@ -293,7 +286,9 @@ class Finder:
             if direction.space is Space.Z:
                 return {"ws": model.map(shifted(people.z, direction, amount * sigma, None))}
             if direction.space is Space.S:
-                return {"styles": shifted(model.styles(people.ws), direction, amount * sigma, None)}
+                return {
+                    "styles": shifted(model.generator.style_rows(people.ws), direction, amount * sigma, None)
+                }
             return {"ws": shifted(people.ws, direction, amount * sigma, layers)}
 
         return Editor(words, move)

@@ -56,10 +56,6 @@ class Model:
         w = truncate(self.generator.map(z), self.generator.w_avg, PSI)
         return broadcast(w, self.generator.num_ws)
 
-    def styles(self, ws: Tensor) -> Tensor:
-        """(N, L, D) -> (N, channels of all layers)."""
-        return torch.cat(list(self.generator.styles(ws).values()), dim=1)
-
     @torch.no_grad()
     def paint(self, codes: Codes) -> Tensor:
         """(N, H, W, 3) uint8."""

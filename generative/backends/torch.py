@@ -14,7 +14,6 @@ from generative.networks import stylegan2
 from generative.networks.stylegan2_fast import FastSynthesis
 from generative.networks.stylegan2_static import StaticSynthesis
 from generative.pixels import to_uint8
-from generative.spaces import broadcast
 
 Synthesis = Callable[[Mapping[str, Tensor], Mapping[str, Tensor | None]], Tensor]
 
@@ -31,13 +30,12 @@ class TorchBackend:
 
     @torch.no_grad()
     def map(self, z: Tensor, c: Tensor | None, psi: Tensor) -> Tensor:
-        g = self._styled()
-        w = g.map(self._here(z), None if c is None else self._here(c))
-        return g.w_avg.lerp(broadcast(w, g.num_ws), self._here(psi)[:, :, None]).cpu()
+        c = None if c is None else self._here(c)
+        return self._styled().map_truncated(self._here(z), c, self._here(psi)).cpu()
 
     @torch.no_grad()
     def styles(self, ws: Tensor) -> Tensor:
-        return torch.cat(list(self._styled().styles(self._here(ws)).values()), dim=1).cpu()
+        return self._styled().style_rows(self._here(ws)).cpu()
 
     @torch.no_grad()
     def paint(

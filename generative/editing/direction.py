@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from generative.editing.layers import format_layers, read_layers
-from generative.spaces import Space
+from generative.spaces import Space, broadcast
 
 Unit = Literal["sigma", "distance", "raw"]
 PLUS = (Space.W_PLUS, Space.P_PLUS)
@@ -115,6 +115,19 @@ def apply(
     moved = latents.clone()
     moved[:, list(chosen)] += offset[:, list(chosen)]
     return moved
+
+
+def move(
+    latents: Tensor, direction: Direction, strength: float, layers: tuple[int, ...] | None = None
+) -> Tensor:
+    """As `apply`; but where a distance moves all layers of latents in W or P, and these agree, there is one
+    latent to measure.
+    """
+    everywhere = layers is None and direction.layers is None and direction.space not in PLUS
+    measured = direction.unit == "distance" and latents.ndim == 3
+    if measured and everywhere and bool((latents == latents[:, :1]).all()):
+        return broadcast(apply(latents[:, 0], direction, strength), latents.shape[1])
+    return apply(latents, direction, strength, layers)
 
 
 def _check(latents: Tensor, direction: Direction, layers: tuple[int, ...] | None) -> None:

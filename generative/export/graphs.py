@@ -30,7 +30,6 @@ from generative.networks import biggan_deep_hf, stylegan2
 from generative.networks.stylegan2_static import StaticSynthesis, Upsampling
 from generative.networks.z_only import ZOnlyGenerator
 from generative.pixels import to_uint8
-from generative.spaces import broadcast
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Output = Literal["uint8", "float"]
@@ -70,8 +69,7 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor, *rest: Tensor) -> Tensor:
         *c, psi = rest
-        g = self.generator
-        return g.w_avg.lerp(broadcast(g.map(z, *c), g.num_ws), psi[:, :, None])
+        return self.generator.map_truncated(z, c[0] if c else None, psi)
 
 
 class Styles(nn.Module):
@@ -82,7 +80,7 @@ class Styles(nn.Module):
         self.generator = generator
 
     def forward(self, ws: Tensor) -> Tensor:
-        return torch.cat(list(self.generator.styles(ws).values()), dim=1)
+        return self.generator.style_rows(ws)
 
 
 class Pictures(nn.Module):
@@ -214,9 +212,8 @@ def example(generator: Generator, graph: Graph, N: int, seed: int = 0) -> dict[s
     psi = torch.linspace(0.5, 1, N)
     if isinstance(generator, StyleGenerator):
         given["psi"] = psi[:, None].expand(-1, generator.num_ws).contiguous()
-        w = broadcast(generator.map(z, c), generator.num_ws)
-        given["ws"] = generator.w_avg.lerp(w, given["psi"][:, :, None])
-        given["styles"] = torch.cat(list(generator.styles(given["ws"]).values()), dim=1)
+        given["ws"] = generator.map_truncated(z, c, given["psi"])
+        given["styles"] = generator.style_rows(given["ws"])
         rng = torch.Generator().manual_seed(seed)
         for name, side in generator.noise_sizes.items():
             given[NOISE + name] = torch.randn(N, 1, side, side, generator=rng)

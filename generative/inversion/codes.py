@@ -142,7 +142,7 @@ def s_code(generator: StyleGenerator, statistics: WStatistics, w: Tensor) -> Cod
     like = next(generator.parameters())
 
     def encode(ws: Tensor) -> Tensor:
-        return torch.cat(list(generator.styles(ws).values()), dim=1)
+        return generator.style_rows(ws)
 
     centre = encode(broadcast(statistics.mean[None].to(like), generator.num_ws))[0]
     samples = encode(broadcast(w[:SAMPLES].to(like), generator.num_ws))

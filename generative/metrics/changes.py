@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generative.editing.direction import Direction, apply
-from generative.spaces import Space, broadcast
+from generative.editing.direction import Direction, move
 from generative.worlds import portraits
 
 
@@ -27,10 +26,7 @@ class Edit:
 
     def __call__(self, ws: Tensor) -> Tensor:
         """ws: (N, L, w_dim), one w for all layers of a sample. Raises ValueError if it does not fit."""
-        everywhere = self.layers is None and self.direction.layers is None
-        if self.direction.space is Space.W and self.direction.unit == "distance" and everywhere:
-            return broadcast(apply(ws[:, 0], self.direction, self.strength), ws.shape[1])
-        return apply(ws, self.direction, self.strength, self.layers)
+        return move(ws, self.direction, self.strength, self.layers)
 
 
 def turned(ws: Tensor, yaw: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def people(model: Model) -> People:
 
 
 def test_an_edit_of_no_strength_changes_nothing(finder: Finder, model: Model, people: People) -> None:
-    whole = model.styles(people.ws)
+    whole = model.generator.style_rows(people.ws)
     for way, candidates in finder.ways.items():
         if not way[0].startswith(QUICK):
             continue

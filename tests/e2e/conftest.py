@@ -1,12 +1,14 @@
 """One stack for most tests: each test finds it whole, with one worker, whatever the last one did to it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from client import Client
 from jobs.schemas import JobView
+from tests.servers import PrivatePostgres, PrivateS3
 
 from .models import write_tiny_model
 from .stack import ROOT, Stack
@@ -18,6 +20,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+@contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """With one worker; closed in any case."""
+    try:
+        stack.start()
+        stack.add_worker()
+        yield stack
+    finally:
+        stack.close()
+
+
+@contextmanager
+def on_postgres_and_s3(
+    folders: pytest.TempPathFactory, model_repo: Path, postgres: PrivatePostgres, s3: PrivateS3, name: str
+) -> Iterator[Stack]:
+    """A stack with a database and objects as in production."""
+    environment = {
+        "GANSERVE_DATABASE_URL": postgres.create(name),
+        "GANSERVE_BLOB_URL": s3.blob_url,
+        "GANSERVE_S3_ENDPOINT": s3.endpoint,
+        "GANSERVE_S3_ACCESS_KEY": s3.access_key,
+        "GANSERVE_S3_SECRET_KEY": s3.secret_key,
+    }
+    with running(Stack(folders.mktemp(name), model_repo, environment)) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +61,8 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, model_repo: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack"), model_repo)
-    try:
-        stack.start()
-        stack.add_worker()
+    with running(Stack(tmp_path_factory.mktemp("stack"), model_repo)) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 @pytest.fixture

@@ -13,26 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from .conftest import MODEL, finished
-from .stack import Stack, eventually
+from .conftest import MODEL, finished, on_postgres_and_s3
+from .stack import eventually
 
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory, model_repo, postgres, s3_server):
-    environment = {
-        "GANSERVE_DATABASE_URL": postgres.create("datasets"),
-        "GANSERVE_BLOB_URL": s3_server.blob_url,
-        "GANSERVE_S3_ENDPOINT": s3_server.endpoint,
-        "GANSERVE_S3_ACCESS_KEY": s3_server.access_key,
-        "GANSERVE_S3_SECRET_KEY": s3_server.secret_key,
-    }
-    stack = Stack(tmp_path_factory.mktemp("datasets"), model_repo, environment)
-    try:
-        stack.start()
-        stack.add_worker()
+    with on_postgres_and_s3(tmp_path_factory, model_repo, postgres, s3_server, "datasets") as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def order(count, size, **given):

@@ -5,27 +5,15 @@ import pytest
 
 from client import verify_webhook, webhooks
 
-from .conftest import MODEL, finished, inversion, make_picture
+from .conftest import MODEL, finished, inversion, make_picture, on_postgres_and_s3
 from .receiver import receiving
-from .stack import Stack, eventually
+from .stack import eventually
 
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory, model_repo, postgres, s3_server):
-    environment = {
-        "GANSERVE_DATABASE_URL": postgres.create("e2e"),
-        "GANSERVE_BLOB_URL": s3_server.blob_url,
-        "GANSERVE_S3_ENDPOINT": s3_server.endpoint,
-        "GANSERVE_S3_ACCESS_KEY": s3_server.access_key,
-        "GANSERVE_S3_SECRET_KEY": s3_server.secret_key,
-    }
-    stack = Stack(tmp_path_factory.mktemp("production"), model_repo, environment)
-    try:
-        stack.start()
-        stack.add_worker()
+    with on_postgres_and_s3(tmp_path_factory, model_repo, postgres, s3_server, "e2e") as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def test_generate_invert_cancel_and_takeover_on_postgresql_and_s3(production, tmp_path):

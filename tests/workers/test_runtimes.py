@@ -16,12 +16,13 @@ from generative.store import load_model
 from jobs.settings import Settings
 from jobs.store import JobRow
 from tests.workers.given import TENANT, pixels_of
+from workers.blocks import Subject
 from workers.context import Context
 from workers.engine import Engine
 from workers.metrics import BACKEND_BLOCKS, BACKEND_FALLBACKS
 from workers.models import Models
 from workers.runner import run_job
-from workers.runtimes import PAUSE_S, Elsewhere, Place, Placed, Runtime, fastest, is_plain, open_runtime
+from workers.runtimes import PAUSE_S, Elsewhere, Place, Runtime, fastest, is_plain, open_runtime
 from workers.work import painting
 from workers.work.generate import generate
 
@@ -120,10 +121,10 @@ def test_a_job_is_painted_by_the_fastest_backend_and_looks_the_same(
 
 def test_rows_of_many_requests_share_a_block_on_a_backend(engine: Engine, runtime: Runtime) -> None:
     op, stub = Elsewhere(painting.Paint("const")), runtime.backend
-    engine.forward(Placed(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)  # its test of places is over
+    engine.forward(Subject(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)  # its test of places is over
     stub.rows.clear()
     with engine._changed:  # so that all wait before the first is taken
-        answers = [engine.forward(Placed(runtime), op, {"ws": ws(runtime, 1, seed)}) for seed in range(8)]
+        answers = [engine.forward(Subject(runtime), op, {"ws": ws(runtime, 1, seed)}) for seed in range(8)]
     for seed, answer in enumerate(answers):
         exact = stub.paint({"ws": ws(runtime, 1, seed)}, "const", {})
         assert int((answer.result(LONG).int() - exact.int()).abs().max()) <= 1
@@ -132,11 +133,11 @@ def test_rows_of_many_requests_share_a_block_on_a_backend(engine: Engine, runtim
 
 def test_a_request_that_is_cancelled_is_not_painted_to_its_end(engine: Engine, runtime: Runtime) -> None:
     op, stub = Elsewhere(painting.Paint("const")), runtime.backend
-    engine.forward(Placed(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)
+    engine.forward(Subject(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)
     stub.rows.clear()
-    answer = engine.forward(Placed(runtime), op, {"ws": ws(runtime, 4096)})
+    answer = engine.forward(Subject(runtime), op, {"ws": ws(runtime, 4096)})
     answer.cancel()
-    engine.forward(Placed(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)
+    engine.forward(Subject(runtime), op, {"ws": ws(runtime, 1)}).result(LONG)
     assert sum(stub.rows) < 4096
 
 
@@ -175,7 +176,7 @@ def test_out_of_memory_unloads_the_backend_and_halves_the_block(
         return inner(codes, noise, noises, psi)
 
     monkeypatch.setattr(stub, "paint", roomy)
-    answer = engine.forward(Placed(runtime), Elsewhere(painting.Paint("const")), {"ws": ws(runtime, 9)})
+    answer = engine.forward(Subject(runtime), Elsewhere(painting.Paint("const")), {"ws": ws(runtime, 9)})
     assert len(answer.result(LONG)) == 9
     assert stub.unloaded >= 1 and max(stub.rows) <= 4
 

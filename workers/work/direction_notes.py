@@ -4,7 +4,7 @@ The measures are those of `generative.discovery.annotation`; factors are read wh
 world that the feature network knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -19,8 +19,9 @@ from generative.generator import StyleGenerator
 from generative.metrics.examiner import Examiner, Inputs, Outputs, look_at_pictures
 from generative.networks.feature_network import Readout
 from generative.spaces import Space
-from jobs.fit import WORLD
+from jobs.cards import WORLD
 from workers import encode
+from workers.blocks import Subject
 from workers.images import resize, to_pixels
 from workers.job import RunningJob
 from workers.latents import Latents
@@ -52,13 +53,6 @@ class Notes(Generic[Noted]):
     """Small, for lists."""
 
 
-@dataclass(frozen=True, eq=False)
-class Examined:
-    """An examiner in the place where the engine expects a generator."""
-
-    generator: Examiner
-
-
 @dataclass(frozen=True)
 class _LookAtCodes:
     """What `painting.Paint` takes -> what an examiner sees in the pictures."""
@@ -84,7 +78,7 @@ def look(job: RunningJob[Any], model: LoadedModel, codes: dict[str, Tensor]) -> 
     examiner = model.examiner
     assert examiner is not None and examiner.reader is not None
     op = _LookAtCodes(painting.Paint("const", psi=psi_of(model.generator, Truncation(PSI))))
-    seen = job.forward(Examined(examiner), op, codes)
+    seen = job.forward(Subject(examiner), op, codes)
     return Look(seen["features"], examiner.reader.decode(seen["readings"]))
 
 
@@ -129,6 +123,12 @@ def put_report(job: RunningJob[Any], model: LoadedModel, notes: Sequence[Notes[D
         )
         lines.append(f"| {note.member.name} | {' | '.join(words)} |")
     put_text(job, lines)
+
+
+def shown(moves: Mapping[str, float]) -> dict[str, float]:
+    """The movements worth telling, the largest first."""
+    told = {name: round(value, 3) for name, value in moves.items() if abs(value) >= SHOWN}
+    return dict(sorted(told.items(), key=lambda item: -abs(item[1])))
 
 
 def put_text(job: RunningJob[Any], lines: Sequence[str]) -> None:
@@ -189,9 +189,8 @@ class Trial:
         if self._model.examiner is None:
             return Notes(direction, {})
         found = self._annotation(direction)
-        moves = {n: round(v, 3) for n, v in found.effects.items() if abs(v) >= SHOWN}
         entry = {
-            "moves": dict(sorted(moves.items(), key=lambda item: -abs(item[1]))),
+            "moves": shown(found.effects),
             "proposed_name": found.name,
             "best_layers": None if found.layers is None else format_layers(found.layers),
         }

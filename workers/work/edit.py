@@ -22,7 +22,7 @@ from workers.latents import Latents, known_by_hash
 from workers.models import LoadedModel
 from workers.provenance import provenance
 from workers.work.edits import acting
-from workers.work.edits.bench import Bench, Job, direction_of
+from workers.work.edits.bench import Bench, Job
 from workers.work.edits.columns import painted
 from workers.work.edits.draft import Draft
 from workers.work.edits.measuring import Measuring
@@ -57,7 +57,7 @@ def _refuse_unknown(model: LoadedModel, wanted: EditInput) -> None:
         if isinstance(operation, DirectionOperation):
             for name in (operation.name, *operation.keep):
                 if name is not None:
-                    direction_of(model, name)
+                    model.direction(name)
 
 
 def _drafts(bench: Bench, wanted: EditInput) -> list[Draft]:

@@ -6,7 +6,6 @@ pictures of the reference that are nearest to them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -22,7 +21,6 @@ from jobs.errors import (
     JobFailed,
     NotFound,
     UnknownArtifact,
-    UnknownDirection,
     UnknownImage,
     UnsupportedByModel,
 )
@@ -30,6 +28,7 @@ from jobs.evaluation import EditStep, EvaluateInput, Pictures
 from jobs.schemas import EvaluateRequest
 from jobs.words import MIN_PICTURES
 from workers import encode, plots
+from workers.blocks import Subject
 from workers.encode import Collage
 from workers.images import decode, fit_square, to_pixels
 from workers.job import Result, RunningJob
@@ -72,22 +71,14 @@ def _plan(wanted: EvaluateInput, model: LoadedModel) -> Plan:
 
 
 def _edit(step: EditStep, model: LoadedModel) -> Edit:
-    if step.name not in model.directions:
-        raise UnknownDirection(f"The model {model.name!r} has no direction {step.name!r}.")
+    direction = model.direction(step.name)
     layers = layers_of(step.layers, with_w(model.generator).num_ws) if step.layers else None
-    return Edit(model.directions[step.name], step.strength, layers)
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """An examiner in the place where the engine expects a generator: what operations are applied to."""
-
-    generator: Examiner
+    return Edit(direction, step.strength, layers)
 
 
 def _runner(job: Job, examiner: Examiner) -> Callable[[Op, Inputs], Outputs]:
     def run(op: Op, inputs: Inputs) -> Outputs:
-        found: Outputs = job.forward(_Subject(examiner), op, inputs)
+        found: Outputs = job.forward(Subject(examiner), op, inputs)
         return found
 
     return run

@@ -15,7 +15,7 @@ from generative.editing.attribute_flow import AttributeFlow, FlowAttribute
 from generative.spaces import Space
 from workers.job import RunningJob
 from workers.models import LoadedModel
-from workers.work.direction_notes import PEOPLE, SHOWN, Notes, Trial, put_text, small, trusted
+from workers.work.direction_notes import PEOPLE, Notes, Trial, put_text, shown, small, trusted
 from workers.work.gallery import put_png
 
 SHOWN_VALUES = 7  # pictures of a strip
@@ -59,9 +59,7 @@ def _moves(model: LoadedModel, before: Look, ends: list[Look]) -> dict[str, floa
     """By factor, half of what lies between the two ends, the largest first."""
     readouts = trusted(model)
     low, high = (movement(before, end, readouts) for end in ends)
-    found = effects({name: (low[name], high[name]) for name in low}, readouts)
-    shown = {name: round(value, 3) for name, value in found.items() if abs(value) >= SHOWN}
-    return dict(sorted(shown.items(), key=lambda item: -abs(item[1])))
+    return shown(effects({name: (low[name], high[name]) for name in low}, readouts))
 
 
 def _put_report(

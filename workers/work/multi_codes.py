@@ -1,7 +1,6 @@
 """A multi-code program on the engine: which layer it mixes, and how its pictures are painted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from generative.generator import Generator, StyleGenerator
 from generative.inversion.multi_code import MultiCode
 from generative.pixels import to_uint8
+from workers.blocks import Subject
 
 SIXTH = 5
 
@@ -20,13 +20,8 @@ class Composing:
         self.program, self.img_resolution = program, program.generator.img_resolution
 
 
-@dataclass(frozen=True, eq=False)
-class Painter:
-    generator: Composing
-
-
-def painter(program: MultiCode) -> Painter:
-    return Painter(Composing(program))
+def painter(program: MultiCode) -> Subject:
+    return Subject(Composing(program))
 
 
 def compose(subject: Composing, params: Mapping[str, Tensor]) -> Tensor:

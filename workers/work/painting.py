@@ -19,7 +19,6 @@ from generative.editing.units import switch
 from generative.generator import Generator, Hook, Noise, StyleGenerator, pass_on
 from generative.inversion.feature_space import carried, standing
 from generative.pixels import from_uint8, to_uint8
-from generative.spaces import broadcast
 
 NOISE = "noise:"  # prefix of the names of noise inputs; the layer's name follows
 
@@ -28,8 +27,7 @@ Inputs = Mapping[str, Tensor]
 
 def map_z(generator: StyleGenerator, inputs: Inputs) -> Tensor:
     """z (N, z_dim), psi (N, L), for a conditional model c (N, c_dim) -> truncated ws (N, L, w_dim)."""
-    w = generator.map(inputs["z"], inputs.get("c"))
-    return generator.w_avg.lerp(broadcast(w, generator.num_ws), inputs["psi"][:, :, None])
+    return generator.map_truncated(inputs["z"], inputs.get("c"), inputs["psi"])
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def carry(generator: StyleGenerator, inputs: Inputs) -> dict[str, Tensor]:
 
 def style_rows(generator: StyleGenerator, inputs: Inputs) -> Tensor:
     """ws (N, L, w_dim) -> (N, S): the styles of all layers, coarse to fine, one after the other."""
-    return torch.cat(list(generator.styles(inputs["ws"]).values()), dim=1)
+    return generator.style_rows(inputs["ws"])
 
 
 def label_parts(network: Any, inputs: Inputs) -> Tensor:

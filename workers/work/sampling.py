@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generative.editing.direction import Direction, apply
-from generative.metrics.examiner import look_at_pictures
+from generative.editing.direction import Direction, move
+from generative.metrics.examiner import Examiner, look_at_pictures
 from generative.networks.feature_network import FeatureNetwork
-from generative.spaces import Space, broadcast
+from generative.spaces import Space
 from jobs.dataset import DatasetInput, Range, Share
-from jobs.errors import UnknownDirection, UnsupportedByModel
+from jobs.errors import UnsupportedByModel
 from jobs.evaluation import EditStep
 from jobs.factors import CATEGORICAL
-from workers.blocks import Answer
+from workers.blocks import Answer, Subject
 from workers.job import RunningJob
 from workers.latents import Latents, layers_of
 from workers.models import LoadedModel
@@ -51,13 +51,6 @@ class Sample:
     tries: int = 1
     met: bool = True
     """Whether the picture shows what its share requires."""
-
-
-@dataclass(frozen=True, eq=False)
-class Looked:
-    """An examiner in the place where the engine expects a generator."""
-
-    generator: Any
 
 
 @dataclass
@@ -119,18 +112,13 @@ class Sampler:
         return Truncation(self.given.psi, self.given.cutoff, class_number(self.model.card, wanted))
 
     def _moved(self, latents: Latents, step: EditStep, truncation: Truncation) -> Latents:
-        direction = self._direction(step)
+        direction = self.model.direction(step.name)
         layers = layers_of(step.layers, with_w(self.model.generator).num_ws) if step.layers else None
         latents = self.brought(latents, direction.space, truncation)
         try:
             return replace(latents, rows=moved(latents.rows, direction, step.strength, layers))
         except ValueError as error:
             raise UnsupportedByModel(str(error)) from error
-
-    def _direction(self, step: EditStep) -> Direction:
-        if step.name not in self.model.directions:
-            raise UnknownDirection(f"The model {self.model.name!r} has no direction {step.name!r}.")
-        return self.model.directions[step.name]
 
     def brought(self, latents: Latents, space: Space, truncation: Truncation) -> Latents:
         """In the space that a direction moves in; for W that is W+, whose layers may be chosen."""
@@ -162,24 +150,24 @@ class Sampler:
 
     def read(self, pictures: Tensor) -> dict[str, Tensor]:
         """pictures (N, H, W, C) uint8 -> (N,) by factor, see `FeatureNetwork.factors`."""
-        network, N = self._reader(), len(pictures)
-        seen = self.job.forward(Looked(self.model.examiner), look_at_pictures, {"pictures": pictures})
+        (examiner, network), N = self._reader(), len(pictures)
+        seen = self.job.forward(Subject(examiner), look_at_pictures, {"pictures": pictures})
         # Rows of a vector and those left over are computed by different code: leave none over.
         padded = F.pad(seen["readings"], (0, 0, 0, -N % LANES))
         return {name: values[:N] for name, values in network.decode(padded).items()}
 
-    def _reader(self) -> FeatureNetwork:
+    def _reader(self) -> tuple[Examiner, FeatureNetwork]:
         examiner = self.model.examiner
         if examiner is None or examiner.reader is None:
             raise UnsupportedByModel("there is no network that reads the factors of this model's pictures")
-        return examiner.reader
+        return examiner, examiner.reader
 
     def parts(self, pictures: Tensor) -> Tensor:
         """pictures (N, H, W, C) uint8 -> (N, H, W) uint8, the part that each pixel shows."""
         if self.model.labelling is None:
             raise UnsupportedByModel("there is no network that sees the parts of this model's pictures")
         labels: Tensor = self.job.forward(
-            Looked(self.model.labelling), painting.label_parts, {"pictures": pictures}
+            Subject(self.model.labelling), painting.label_parts, {"pictures": pictures}
         )
         return labels
 
@@ -195,12 +183,9 @@ def grouped(samples: Sequence[Sample]) -> Iterator[tuple[Share | None, list[Samp
 
 def moved(rows: Tensor, direction: Direction, strength: float, layers: tuple[int, ...] | None) -> Tensor:
     """As an `edit` job moves them. A distance is measured row by row: sums of more round otherwise."""
-    whole = layers is None and direction.layers is None and direction.space is Space.W
     if direction.unit != "distance":
-        return apply(rows, direction, strength, layers)
-    if not whole or not bool((rows == rows[:, :1]).all()):
-        return torch.cat([apply(row[None], direction, strength, layers) for row in rows])
-    return torch.cat([broadcast(apply(row[None, 0], direction, strength), rows.shape[1]) for row in rows])
+        return move(rows, direction, strength, layers)
+    return torch.cat([move(row[None], direction, strength, layers) for row in rows])
 
 
 def misses(readings: Mapping[str, Tensor], required: Mapping[str, bool | str | Range]) -> list[float]:

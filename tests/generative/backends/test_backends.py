@@ -10,11 +10,10 @@ from generative.backend import Backend, BackendError
 from generative.backends.onnx import CPU, open_onnx, providers
 from generative.backends.torch import PreparedBackend, TorchBackend
 from generative.backends.triton import Region, TritonRunner, open_triton
-from generative.cards import About
-from generative.export import __main__ as command
 from generative.export.record import MAX_BATCH, read_record
 from generative.generator import sample_z
-from generative.store import load_model, save_model
+from generative.store import load_model
+from tests.exports import exported
 from tests.families import tiny
 from tests.servers import Unavailable
 from tests.triton import private_triton
@@ -27,13 +26,7 @@ pytestmark = pytest.mark.timeout(300)  # Triton starts within this on a busy mac
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models with classes and noise (`faces`), and without W (`letters`), with their exports."""
-    repo = tmp_path_factory.mktemp("models")
-    save_model(repo / "faces", tiny("stylegan2"), About(name="faces"))
-    save_model(repo / "letters", tiny("eigengan"), About(name="letters"))
-    for name in ("faces", "letters"):
-        assert command.main([name, "--to", "triton", "--repo", str(repo)]) == 0
-    return repo
+    return exported(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,14 @@ from pathlib import Path
 import onnx
 import pytest
 
-from generative.cards import About
 from generative.export import __main__ as command
 from generative.export.record import MAX_BATCH, read_record
-from generative.store import save_model
-from tests.families import tiny
+from tests.exports import exported
 
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds the models `faces` and `letters`, and their exports for Triton."""
-    repo = tmp_path_factory.mktemp("models")
-    save_model(repo / "faces", tiny("stylegan2"), About(name="faces"))
-    save_model(repo / "letters", tiny("eigengan"), About(name="letters"))
-    for name in ("faces", "letters"):
-        assert command.main([name, "--to", "triton", "--repo", str(repo)]) == 0
-    return repo
+    return exported(tmp_path_factory.mktemp("models"))
 
 
 def test_triton_gets_a_model_for_each_graph_with_its_weights_inside(repo: Path) -> None:

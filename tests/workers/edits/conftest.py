@@ -20,12 +20,6 @@ REPO = Path(__file__).parents[3] / "model_repo"
 
 
 @pytest.fixture
-def configured(configured):
-    """Every operation is a new one to the engine, which tries it out first: a busy machine takes its time."""
-    return configured.model_copy(update={"lease_s": 60.0})
-
-
-@pytest.fixture
 def run(context, submit, finished):
     """Seeds 1 and 2 edited: the finished job."""
 

@@ -11,10 +11,9 @@ from generative.generator import StyleGenerator
 from generative.metrics.examiner import Examiner
 from generative.networks.feature_network import FeatureNetwork
 from jobs.discovery import AttfindInput
-from workers.blocks import Tensors
+from workers.blocks import Subject, Tensors
 from workers.models import LoadedModel
 from workers.work import painting
-from workers.work.direction_notes import Examined
 from workers.work.discovery.samples import Job, refuse_factor, samples
 from workers.work.discovery.style_channels import as_directions, layers_without_torgb
 from workers.work.sources import with_w
@@ -32,7 +31,7 @@ def find(job: Job, model: LoadedModel) -> list[Direction]:
     rows, slopes = [], []
     for codes in samples(job, model, wanted, wanted.samples, STEP, wanted.psi):
         styles = job.forward(model, painting.style_rows, codes)
-        slopes.append(job.forward(Examined(examiner), Slopes(column), {"styles": styles}))
+        slopes.append(job.forward(Subject(examiner), Slopes(column), {"styles": styles}))
         rows.append(styles)
     split = generator.split_styles
     statistics = style_statistics(list(split(torch.cat(rows)).values()))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from generative.discovery.dissection import edit
-from generative.generator import Generator, Hook, StyleGenerator
+from generative.generator import Generator, Hook
 from generative.pixels import to_uint8
+from workers.work.painting import Paint
 
 PICTURES, AMOUNTS = "pictures", "amounts"
 Inputs = Mapping[str, Tensor]
@@ -53,8 +54,5 @@ class Ablated:
 
 
 def _painted(generator: Generator, inputs: Inputs, psi: float, hook: Hook) -> Tensor:
-    if isinstance(generator, StyleGenerator):
-        images = generator.synthesize(inputs["ws"], hook=hook)
-    else:
-        images = generator(inputs["z"], inputs.get("c"), psi, hook=hook)
+    images = Paint("const", psi=psi).images(generator, inputs, hook)
     return to_uint8(images, generator.pixel_gain, generator.pixel_offset)

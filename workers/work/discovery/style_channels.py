@@ -25,11 +25,12 @@ def as_directions(
     purpose: str,
 ) -> list[Direction]:
     """A strength of 1 is one standard deviation of the channel, upwards where its score is positive."""
-    layers, widths = list(generator.style_widths()), list(generator.style_widths().values())
+    widths = generator.style_widths()
     directions = []
     for own, channel in zip(names_of(name, len(found)), found, strict=True):
-        vector = torch.zeros(sum(widths))
-        vector[sum(widths[: channel.layer]) + channel.index] = 1.0 if channel.score >= 0 else -1.0
+        layer = list(widths)[channel.layer]
+        vector = torch.zeros(sum(widths.values()))
+        vector[generator.style_place(layer, channel.index)] = 1.0 if channel.score >= 0 else -1.0
         directions.append(
             Direction(
                 own,
@@ -38,7 +39,7 @@ def as_directions(
                 unit="sigma",
                 sigma=float(statistics.std[channel.layer][channel.index]),
                 method=method,
-                description=f"channel {channel.index} of {layers[channel.layer]}, {purpose}",
+                description=f"channel {channel.index} of {layer}, {purpose}",
                 provenance={"score": channel.score},
             )
         )

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from generative.editing.direction import Direction
 from generative.generator import StyleGenerator
 from generative.inversion.feature_space import FEATURES
 from generative.p_space import to_pn
 from generative.spaces import Space, broadcast
 from generative.statistics import WStatistics
 from jobs.editing import AnyMask
-from jobs.errors import BadRequest, UnknownDirection, UnsupportedByModel
+from jobs.errors import BadRequest, UnsupportedByModel
 from jobs.schemas import EditRequest
 from jobs.sources import LatentSource
 from workers.images import Pixels
@@ -124,17 +123,8 @@ class Bench:
 
     # --- what an operation names -------------------------------------------------------------------------
 
-    def direction(self, name: str) -> Direction:
-        return direction_of(self.model, name)
-
     def layers(self, text: str | None) -> tuple[int, ...] | None:
         return None if text is None else layers_of(text, with_w(self.model.generator).num_ws)
-
-    def channel(self, layer: str, index: int) -> int:
-        """Where in a row of S a channel of a layer lies."""
-        widths = with_w(self.model.generator).style_widths()
-        before = list(widths).index(layer)
-        return sum(list(widths.values())[:before]) + index
 
     def styles(self) -> Styles:
         """Styles follow from w as a plane does, so their moments follow from those of W."""
@@ -198,10 +188,3 @@ class Bench:
         if not found or not all(one.local for one in outer):
             return None
         return torch.stack(found).amax(dim=0)
-
-
-def direction_of(model: LoadedModel, name: str) -> Direction:
-    """Raises UnknownDirection."""
-    if name not in model.directions:
-        raise UnknownDirection(f"The model {model.name!r} has no direction {name!r}.")
-    return model.directions[name]

@@ -5,37 +5,39 @@ from dataclasses import replace
 from torch import Tensor
 
 from generative.editing.conditions import projected
-from generative.editing.direction import PLUS, Direction, apply
+from generative.editing.direction import Direction, move
 from generative.editing.placing import axis, to_boundary, to_coordinate
-from generative.spaces import Space, broadcast
+from generative.spaces import Space
 from jobs.editing import DirectionOperation
 from workers.latents import Latents, numbers, parse
 from workers.work.edits.bench import Bench
 from workers.work.edits.draft import Draft
 from workers.work.painting import Touch
+from workers.work.sources import with_w
 
 
 def act(bench: Bench, draft: Draft, wanted: DirectionOperation) -> Draft:
     if wanted.features is not None:
         return _offset(draft, wanted)
-    along = projected(_direction(bench, wanted), [bench.direction(name) for name in wanted.keep])
+    along = projected(_direction(bench, wanted), [bench.model.direction(name) for name in wanted.keep])
     layers = bench.layers(wanted.layers)
 
-    def move(latents: Latents) -> Latents:
+    def moved(latents: Latents) -> Latents:
         at = bench.in_space(latents, along.space, draft.painter)
         return replace(at, rows=_moved(bench, at.rows, along, wanted, layers))
 
-    return draft.moved(move)
+    return draft.moved(moved)
 
 
 def _direction(bench: Bench, wanted: DirectionOperation) -> Direction:
     if wanted.name is not None:
-        return bench.direction(wanted.name)
+        return bench.model.direction(wanted.name)
     if wanted.dimension is not None:
         z_dim = bench.model.generator.z_dim
         return Direction(f"dimension {wanted.dimension}", Space.Z, axis(wanted.dimension, z_dim))
     if wanted.channel is not None:
-        at = bench.channel(wanted.channel.layer, wanted.channel.index)
+        generator = with_w(bench.model.generator)
+        at = generator.style_place(wanted.channel.layer, wanted.channel.index)
         styles = bench.styles()
         sigma = float(styles.sigma[at])
         name = f"channel {wanted.channel.index} of {wanted.channel.layer}"
@@ -57,11 +59,7 @@ def _moved(
         return to_coordinate(rows, along, wanted.strength, bench.mean(along.space), layers)
     if wanted.mode == "offset" and along.unit == "distance":
         along = replace(along, unit="raw")
-    # A distance is measured in W: where all layers agree and all are moved, there is one w to measure.
-    whole = layers is None and along.layers is None and along.space not in PLUS
-    if along.unit == "distance" and whole and rows.ndim == 3 and bool((rows == rows[:, :1]).all()):
-        return broadcast(apply(rows[:, 0], along, wanted.strength), rows.shape[1])
-    return apply(rows, along, wanted.strength, layers)
+    return move(rows, along, wanted.strength, layers)
 
 
 def _offset(draft: Draft, wanted: DirectionOperation) -> Draft:

@@ -17,21 +17,17 @@ from torch import Tensor
 from generative.discovery.annotation import Look, movement
 from generative.metrics.examiner import Examiner, look_at_pictures
 from generative.metrics.identity import IDENTITY, identity
+from workers.blocks import Subject
 from workers.images import Pixels
 from workers.job import RunningJob
 from workers.models import LoadedModel
-from workers.work.direction_notes import PSI, SHOWN, look, trusted
+from workers.work.direction_notes import PSI, look, shown, trusted
 from workers.work.sources import Truncation, from_seeds, paintable
 
 STRANGERS = 64
 Readings = Mapping[str, Tensor]  # (N,) by factor
 
 _strangers: WeakKeyDictionary[Examiner, Readings] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    generator: Examiner
 
 
 @dataclass
@@ -95,7 +91,7 @@ class Measuring:
         examiner = self._model.examiner
         assert examiner is not None and examiner.reader is not None
         seen = self._job.forward(
-            _Subject(examiner), look_at_pictures, {"pictures": torch.from_numpy(pictures)}
+            Subject(examiner), look_at_pictures, {"pictures": torch.from_numpy(pictures)}
         )
         return examiner.reader.decode(seen["readings"])
 
@@ -128,9 +124,3 @@ class Measuring:
         change = np.abs(after.astype(np.int16) - before.astype(np.int16)).mean(axis=3)
         for where, values in ((inside, tally.inside), (~inside, tally.outside)):
             values += [float(c[w].mean()) if w.any() else 0.0 for c, w in zip(change, where, strict=True)]
-
-
-def shown(moves: Mapping[str, float]) -> dict[str, float]:
-    """The movements worth telling, the largest first."""
-    told = {name: round(value, 3) for name, value in moves.items() if abs(value) >= SHOWN}
-    return dict(sorted(told.items(), key=lambda item: -abs(item[1])))

@@ -21,7 +21,7 @@ from workers.work.edits.draft import Draft
 Combine = Callable[[Tensor, list[Tensor], Tensor], Tensor]  # rows, the others' rows, chosen numbers -> rows
 
 
-def act_mix(bench: Bench, draft: Draft, wanted: MixOperation) -> Draft:
+def act_mix(bench: Bench, draft: Draft, wanted: MixOperation | InterpolateOperation) -> Draft:
     return _combined(
         bench,
         draft,
@@ -42,16 +42,9 @@ def act_transfer(bench: Bench, draft: Draft, wanted: TransferOperation) -> Draft
 
 
 def act_interpolate(bench: Bench, draft: Draft, wanted: InterpolateOperation) -> Draft:
-    other = bench.paired(wanted.others)
     if wanted.mode == "linear":
-        return _combined(
-            bench,
-            draft,
-            [other],
-            wanted.layers,
-            lambda rows, others, chosen: mix(rows, others[0], chosen, wanted.strength),
-        )
-    goals = bench.in_space(other, Space.Z, draft.painter).rows
+        return act_mix(bench, draft, wanted)
+    goals = bench.in_space(bench.paired(wanted.others), Space.Z, draft.painter).rows
     t = torch.tensor([wanted.strength])
 
     def turn(latents: Latents) -> Latents:
