@@ -18,7 +18,7 @@ SAMPLES = 64  # of the generator, as the reference for edits
 
 LONGER = (("steps", 200), ("learning_rate", 0.2))  # a fifth of the steps of projector
 UNMEASURED = {"spaces", "unseen", "needs"}  # what may be asked for, which changes nothing that was measured
-PLAN: dict[Variant, int] = {  # how many portraits: fewer where it takes long
+PLAN: dict[Variant, int] = {  # how many portraits: fewer where it takes minutes a picture
     Variant("encoder", "w+"): 64,
     Variant("encoder", "w"): 64,
     Variant("hybrid", "w+"): 64,
@@ -26,23 +26,23 @@ PLAN: dict[Variant, int] = {  # how many portraits: fewer where it takes long
     Variant("hybrid", "w"): 64,
     Variant("hybrid", "s"): 64,
     Variant("hybrid", "p+"): 64,
-    Variant("hybrid", "w+", LONGER): 16,
-    Variant("hybrid", "w", LONGER): 16,
+    Variant("hybrid", "w+", LONGER): 64,
+    Variant("hybrid", "w", LONGER): 64,
     Variant("hybrid", "features"): 64,
     Variant("pulse", "p+"): 64,
-    Variant("projector", "w"): 16,
-    Variant("projector", "w+"): 8,
-    Variant("stylespace", "s"): 8,
-    Variant("pti", "w"): 8,
-    Variant("ii2s", "w+"): 8,
-    Variant("projector", "features"): 4,
-    Variant("projector", "z"): 4,
-    Variant("projector", "s"): 4,
-    Variant("projector", "p+"): 4,
-    Variant("projector", "p"): 4,
-    Variant("ii2s", "w"): 4,
-    Variant("pti", "w+"): 4,
-    Variant("image2stylegan", "w+"): 4,
+    Variant("projector", "w"): 64,
+    Variant("projector", "w+"): 64,
+    Variant("stylespace", "s"): 64,
+    Variant("pti", "w"): 64,
+    Variant("ii2s", "w+"): 64,
+    Variant("projector", "features"): 64,
+    Variant("projector", "z"): 64,
+    Variant("projector", "s"): 64,
+    Variant("projector", "p+"): 64,
+    Variant("projector", "p"): 64,
+    Variant("ii2s", "w"): 64,
+    Variant("pti", "w+"): 64,
+    Variant("image2stylegan", "w+"): 16,
     Variant("multi_code", "w"): 4,
 }
 RESTORERS: dict[Variant, int] = {
