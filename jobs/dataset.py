@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field, model_validator
 
 from jobs.evaluation import EditStep
-from jobs.words import MAX_SEED, ClassRef, Finite, JobId, Name, Psi, Seed, Sha256Hex, Strict, Text
+from jobs.words import MAX_SEED, ClassRef, Finite, JobId, Layers, Name, Psi, Seed, Sha256Hex, Strict, Text
 
 MAX_COUNT = 10_000_000  # latents of one dataset
 MAX_SHARDS = 20_000
@@ -41,13 +41,27 @@ class Range(Strict):
         return self
 
 
+class FlowStep(Strict):
+    """Attributes that a trained StyleFlow sets, in their own units; those that it is not told are held."""
+
+    name: Name
+    """Of the flow: a `discover` job with the method styleflow makes it."""
+    set: Annotated[dict[Name, Finite], Field(min_length=1, max_length=32)]
+    layers: Layers | None = None
+    """Of W+ that change; those that the flow recommends without it."""
+
+
 class Share(Strict):
-    """A part of the images, and what they are to be: of a class, edited, or chosen by what a network sees."""
+    """A part of the images, and what they are to be: of a class, taken by a flow to attributes, edited, or
+    chosen by what a network sees.
+    """
 
     name: Name
     share: Annotated[float, Field(gt=0, le=1)]
     class_index: Annotated[ClassRef | None, Field(alias="class")] = None
     """In place of the dataset's."""
+    flow: FlowStep | None = None
+    """Before the edits: what a network reads in each picture is set to what it is to be."""
     edits: Annotated[tuple[EditStep, ...], Field(max_length=8)] = ()
     """Directions along which each of them is moved."""
     require: Annotated[dict[Name, bool | Text | Range], Field(max_length=8)] = {}  # noqa: RUF012

@@ -6,6 +6,7 @@ from jobs.errors import BadRequest, LimitExceeded, UnsupportedByModel
 from jobs.evaluation import EditStep
 from jobs.factors import BINARY, CATEGORICAL, CONTINUOUS, FACTORS
 from jobs.fit import check_truncation
+from jobs.fit_edits import check_attributes
 from jobs.schemas import DatasetRequest, OutputOptions
 from jobs.shapes import check_layers, check_space
 
@@ -27,15 +28,19 @@ def check(request: DatasetRequest, card: Card) -> None:
     check_truncation(given, card)
     if given.cutoff is not None and (card.truncation != "w" or given.cutoff > card.num_ws):
         raise UnsupportedByModel(f"input.cutoff: the model {card.name!r} does not truncate so many layers.")
-    if (given.attributes or given.masks or any(s.require for s in given.mix)) and card.world != WORLD:
+    reading = given.attributes or given.masks or any(s.require or s.flow for s in given.mix)
+    if reading and card.world != WORLD:
         raise UnsupportedByModel(
-            f"attributes, masks and require need pictures of {WORLD!r}, which {card.name!r} does not make."
+            f"attributes, masks, require and flow need pictures of {WORLD!r}, which {card.name!r} does not"
+            " make."
         )
     for i, share in enumerate(given.mix):
         _check_share(share, card, f"input.mix[{i}]")
     for i, variant in enumerate(given.variants):
-        for before in {share.edits for share in given.mix} | {()}:
-            _check_edits((*before, *variant.edits), card, f"input.variants[{i}].edits")
+        where = f"input.variants[{i}].edits"
+        _check_edits(variant.edits, card, where)
+        for share in given.mix:
+            _check_edits((*share.edits, *variant.edits), card, where, at=_start(share))
     classes = [given.class_index, *(share.class_index for share in given.mix)]
     for wanted in classes:
         if wanted is not None:
@@ -57,7 +62,11 @@ def _check_size(given: DatasetInput, output: OutputOptions, card: Card) -> None:
 
 
 def _check_share(share: Share, card: Card, where: str) -> None:
-    _check_edits(share.edits, card, f"{where}.edits")
+    if share.flow is not None:
+        check_attributes(card.flow(share.flow.name), share.flow.set, f"{where}.flow")
+        if share.flow.layers is not None:
+            check_layers(share.flow.layers, card, f"{where}.flow.layers")
+    _check_edits(share.edits, card, f"{where}.edits", at=_start(share))
     for name, wanted in share.require.items():
         if name not in FACTORS:
             raise BadRequest(f"{where}.require: there is no factor {name!r}.{did_you_mean(name, FACTORS)}")
@@ -72,8 +81,12 @@ def _check_share(share: Share, card: Card, where: str) -> None:
             raise BadRequest(f"{where}.require.{name}: give {kind}")
 
 
-def _check_edits(edits: tuple[EditStep, ...], card: Card, where: str) -> None:
-    at = 0
+def _start(share: Share) -> int:
+    """Where its edits may begin: a flow leaves latents in w+."""
+    return 0 if share.flow is None else _ORDER["w+"]
+
+
+def _check_edits(edits: tuple[EditStep, ...], card: Card, where: str, at: int = 0) -> None:
     for i, step in enumerate(edits):
         space = card.direction(step.name).space
         if space not in _ORDER or _ORDER[space] < at:

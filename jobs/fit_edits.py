@@ -4,7 +4,9 @@ Latents go one way: from z over w and w+ (and p and p+, which are the same place
 features move in w alone. So each operation says where it acts, and that must lie ahead.
 """
 
-from jobs.cards import WORLD, Card
+from collections.abc import Mapping
+
+from jobs.cards import WORLD, Card, Flow
 from jobs.editing import (
     AnyMask,
     AnyOperation,
@@ -53,7 +55,7 @@ def _check(operation: AnyOperation, card: Card, at: str, images: int | None, whe
             _check_units(operation, card, where)
             return at
         case AttributesOperation():
-            _check_attributes(operation, card, where)
+            check_attributes(card.flow(operation.flow), operation.set, where)
         case RegionOperation():
             return _check_region(operation, card, at, images, where)
         case SwapLayersOperation() | StructureOperation():
@@ -165,10 +167,10 @@ def _check_units(operation: UnitsOperation, card: Card, where: str) -> None:
         raise BadRequest(f"{where}.count: {table.layer} has {table.units} units")
 
 
-def _check_attributes(operation: AttributesOperation, card: Card, where: str) -> None:
-    flow = card.flow(operation.flow)
+def check_attributes(flow: Flow, values: Mapping[str, float], where: str) -> None:
+    """Whether a flow may be asked for values of its attributes. Raises BadRequest."""
     ranges = {attribute.name: attribute.range for attribute in flow.attributes}
-    for name, value in operation.set.items():
+    for name, value in values.items():
         if name not in ranges:
             raise BadRequest(f"{where}.set: {flow.name!r} knows {', '.join(ranges)}, not {name!r}")
         low, high = ranges[name]

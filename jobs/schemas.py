@@ -19,7 +19,7 @@ from jobs.inversion import Inversion
 from jobs.sources import Source
 from jobs.words import ClassRef, ImageId, Layers, Name, Psi, Seed, Sha256Hex, Strict, Text, printable
 
-PAYLOAD_VERSION = 3  # in every message and row; a worker that does not know a version releases the job
+PAYLOAD_VERSION = 4  # in every message and row; a worker that does not know a version releases the job
 
 
 class Status(StrEnum):

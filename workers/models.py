@@ -227,12 +227,19 @@ class Models:
                     path = Path(place) / "directions" / key.removeprefix(row.prefix)
                     path.parent.mkdir(exist_ok=True)
                     fetch(self._blobs, key, path)
-                known = load_sets(Path(place))
+                known = self._read_sets(Path(place))
         with self._guard:
             while len(self._sets) >= SETS:
                 self._sets.pop(next(iter(self._sets)))
             self._sets[row.prefix] = known
         return known
+
+    def _read_sets(self, folder: Path) -> Members:
+        """Those of a folder; flows are on the device, directions and tables where jobs' own threads are."""
+        found = load_sets(folder)
+        for flow in found.flows.values():
+            flow.flow.to(self._device)
+        return found
 
     def _lock(self, folder: Path) -> threading.Lock:
         with self._guard:
@@ -251,7 +258,7 @@ class Models:
         generator, card = load_model(folder)
         statistics = load_statistics(folder)
         generator = generator.to(self._device)
-        sets = load_sets(folder)
+        sets = self._read_sets(folder)
         wanted = self._backend_of(card.name)
         place = Place(wanted, folder, self._device, self._triton_address)
         model = LoadedModel(

@@ -18,6 +18,7 @@ _SHARE = "NAME:SHARE:DIRECTION=STRENGTH[,…]: a part of the samples, moved alon
 _REQUIRE = (
     "NAME:SHARE:FACTOR=VALUE[,…]: a part whose pictures show it: glasses=yes, hair_color=grey, age=0.6.."
 )
+_FLOW = "NAME:SHARE:FLOW:ATTRIBUTE=VALUE[,…]: a part that a trained flow takes to these attributes."
 _VARIANT = "NAME:DIRECTION=STRENGTH[,…]: one more picture of each sample."
 Many = Annotated[list[str] | None, typer.Option(help=_VARIANT)]
 
@@ -30,6 +31,7 @@ def dataset(
     psi: Psi = None,
     share: Annotated[list[str] | None, typer.Option(help=_SHARE)] = None,
     require: Annotated[list[str] | None, typer.Option(help=_REQUIRE)] = None,
+    flow: Annotated[list[str] | None, typer.Option(help=_FLOW)] = None,
     variant: Many = None,
     attributes: Annotated[bool, typer.Option(help="Also what a network reads in each picture.")] = False,
     masks: Annotated[bool, typer.Option(help="Also the parts of each picture.")] = False,
@@ -52,9 +54,9 @@ def dataset(
     url: Url = URL,
 ) -> None:
     """Make a dataset in WebDataset shards. The manifest, a README and a sheet of samples are downloaded."""
-    mix = [_share(text, "edits") for text in share or ()] + [
-        _share(text, "require") for text in require or ()
-    ]
+    mix = [_share(text, "edits") for text in share or ()]
+    mix += [_share(text, "require") for text in require or ()]
+    mix += [_flow_share(text) for text in flow or ()]
     inputs: dict[str, Any] = {
         "count": count,
         "seed": seed,
@@ -121,6 +123,16 @@ def _share(text: str, what: str) -> dict[str, Any]:
     name, share, wanted = parts
     told = _edits(wanted) if what == "edits" else {n: _required(v) for n, v in _pairs(wanted)}
     return {"name": name, "share": float(share), what: told}
+
+
+def _flow_share(text: str) -> dict[str, Any]:
+    """`smiling:0.5:looks:smile=0.8` -> {"name", "share", "flow"}."""
+    parts = text.split(":")
+    if len(parts) != 4:
+        raise typer.BadParameter(f"{text!r} is not like NAME:SHARE:FLOW:ATTRIBUTE=VALUE")
+    name, share, flow, wanted = parts
+    values = {attribute: float(value) for attribute, value in _pairs(wanted)}
+    return {"name": name, "share": float(share), "flow": {"name": flow, "set": values}}
 
 
 def _required(text: str) -> Any:

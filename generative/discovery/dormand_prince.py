@@ -60,10 +60,10 @@ def integrate(f: Slope, x: Tensor, start: float, end: float, tolerance: float = 
 
 def integrate_evenly(f: Slope, x: Tensor, start: float, end: float, steps: int) -> Tensor:
     """The same by steps of one length, which are known before: of order 5, its error is not looked at."""
-    size = (end - start) / steps
+    size = x.new_full((len(x),), (end - start) / steps)
+    slope = f(torch.full_like(size, start), x)
     for i in range(steps):
-        t = x.new_full((len(x),), start + i * size)
-        x, _, _ = _step(f, t, x, torch.full_like(t, size), f(t, x))
+        x, slope, _ = _step(f, start + i * size, x, size, slope)
     return x
 
 

@@ -8,9 +8,15 @@ picture has, and back with those that are wanted.
 The official code carries along a noisy estimate of the divergence, whose error steers its solver: it gives
 another w every time, by up to 2.5e-4. An edit does not need the divergence, and here it is left out.
 
+Nor do errors choose the steps: `STEPS` of one length do for every row the same work, whatever is beside it.
+Edits by a flow of eight attributes of the shipped portraits (w deviates by 1.03) are then within 5e-6 of the
+true solution, and 3e-5 for values as far again beyond their range; with steps chosen for errors of 1e-5, as
+the official code does, 2.4e-4 in nine tenths of the time.
+
 Axis letters: N pictures, L layers, D w_dim, A attributes.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generative.discovery.dormand_prince import TOLERANCE, Slope, integrate
+from generative.discovery.dormand_prince import Slope, integrate, integrate_evenly
 from generative.networks.limits import check_layers, check_widths
 
 LIGHT = slice(0, 9)  # of the attributes: second-order spherical harmonics
 LIGHT_LAYERS = (7, 8, 9, 10, 11)
+STEPS = 8  # of the way of a latent
+_EXACT = 1e-9
 _EPSILON = 1e-4
 #: where official files keep the parts of a flow
 _PLACES = {
@@ -135,7 +143,10 @@ class ContinuousFlow(nn.Module):
 
 
 class Flow(nn.Module):
-    """w <-> z for given attributes. Latents are (N, L, D), attributes (N, A)."""
+    """w <-> z for given attributes. Latents are (N, L, D), attributes (N, A).
+
+    tolerance: for steps that are chosen by their error; None for `STEPS` even ones.
+    """
 
     def __init__(self, config: StyleFlowConfig) -> None:
         super().__init__()
@@ -143,11 +154,11 @@ class Flow(nn.Module):
         self.before, self.after = MovingNorm(config.w_dim), MovingNorm(config.w_dim)
         self.flow = ContinuousFlow(config)
 
-    def forward(self, ws: Tensor, attributes: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    def forward(self, ws: Tensor, attributes: Tensor, tolerance: float | None = None) -> Tensor:
         """w -> z, of the same shape."""
         return self._travel(ws, self._slope(ws, attributes), False, tolerance)
 
-    def inverse(self, zs: Tensor, attributes: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    def inverse(self, zs: Tensor, attributes: Tensor, tolerance: float | None = None) -> Tensor:
         """z -> w, of the same shape."""
         return self._travel(zs, self._slope(zs, attributes), True, tolerance)
 
@@ -157,7 +168,7 @@ class Flow(nn.Module):
         attributes: Tensor,
         signs: Tensor,
         backwards: bool = False,
-        tolerance: float = TOLERANCE,
+        tolerance: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """w -> z, or backwards, and what the way adds to the logarithm of the density, (N, L).
 
@@ -172,13 +183,16 @@ class Flow(nn.Module):
         """Of a row for each layer of each picture."""
         return partial(self.flow.speed, attributes.repeat_interleave(latents.shape[1], dim=0))
 
-    def _travel(self, x: Tensor, slope: Slope, backwards: bool, tolerance: float) -> Tensor:
+    def _travel(self, x: Tensor, slope: Slope, backwards: bool, tolerance: float | None) -> Tensor:
         """x: (N, L, D + more), of which the first D are normalised."""
         D, end = self.config.w_dim, float(self.flow.sqrt_end_time) ** 2
         enter, leave = (self.after.inverse, self.before.inverse) if backwards else (self.before, self.after)
         state = torch.cat([enter(x[..., :D]), x[..., D:]], dim=-1).flatten(0, 1)
         way = (end, 0.0) if backwards else (0.0, end)
-        moved = integrate(slope, state, *way, tolerance).view_as(x)
+        if tolerance is None:
+            moved = integrate_evenly(slope, state, *way, STEPS).view_as(x)
+        else:
+            moved = integrate(slope, state, *way, tolerance).view_as(x)
         return torch.cat([leave(moved[..., :D]), moved[..., D:]], dim=-1)
 
 
@@ -205,6 +219,14 @@ def edit(flow: Flow, ws: Tensor, current: Tensor, wanted: Tensor, layers: Sequen
     edited = ws.clone()
     edited[:, chosen] = changed[:, chosen]
     return edited
+
+
+def error_of_steps(flow: Flow, ws: Tensor, current: Tensor, wanted: Tensor) -> float:
+    """The largest difference between an edit of all layers and its true solution, found in float64."""
+    exact, layers = copy.deepcopy(flow).double(), range(ws.shape[1])
+    z = exact(ws.double(), current.double(), _EXACT)
+    truth = exact.inverse(z, wanted.double(), _EXACT)
+    return float((edit(flow, ws, current, wanted, layers) - truth).abs().max())
 
 
 def wanted_attributes(current: Tensor, name: str, value: float) -> Tensor:

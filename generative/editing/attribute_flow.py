@@ -34,7 +34,7 @@ class FlowAttribute:
 
 @dataclass(frozen=True, eq=False)
 class AttributeFlow:
-    """A named flow. `flow` is on the CPU, its weights frozen."""
+    """A named flow, its weights frozen."""
 
     type: ClassVar = "flow"
 
@@ -53,6 +53,11 @@ class AttributeFlow:
             )
         if not all(bool(t.isfinite().all()) for t in self.flow.state_dict().values()):
             raise ValueError(f"the flow {self.name!r} holds NaN or infinity")
+
+    @property
+    def img_resolution(self) -> int:
+        """Of pictures that cost as much as the way of a latent does."""
+        return 64
 
     def values(self, readings: Mapping[str, Tensor]) -> Tensor:
         """What a network read in pictures, (N,) by name -> (N, A) in the order of the attributes."""

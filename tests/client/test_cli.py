@@ -374,6 +374,7 @@ def test_dataset_says_shares_variants_and_ranges(ganserve, service):
     service.replies = [queued(kind="dataset")]
     words = "--count 100 --share moved:0.25:smile=2,age=-1"
     words += " --require old:0.5:glasses=yes,age=0.6..,hair_color=grey"
+    words += " --flow wearing:0.1:looks:glasses=1,smile=0.5"
     words += " --variant smile:smile=1.5 --splits train=0.9,test=0.1 --format jpeg --latents w --no-wait"
     assert ganserve("dataset", *words.split()).exit_code == 0
     body = json.loads(service.requests[0].content)
@@ -382,10 +383,12 @@ def test_dataset_says_shares_variants_and_ranges(ganserve, service):
     assert body["input"]["mix"] == [
         {"name": "moved", "share": 0.25, "edits": moved},
         {"name": "old", "share": 0.5, "require": required},
+        {"name": "wearing", "share": 0.1, "flow": {"name": "looks", "set": {"glasses": 1.0, "smile": 0.5}}},
     ]
     assert body["input"]["variants"] == [{"name": "smile", "edits": [{"name": "smile", "strength": 1.5}]}]
     assert body["input"]["splits"] == {"train": 0.9, "test": 0.1} and "psi" not in body["input"]
-    assert ganserve("dataset", "--count", "9", "--share", "half").exit_code == 2
+    for option, text in (("--share", "half"), ("--flow", "half:0.5:looks")):
+        assert ganserve("dataset", "--count", "9", option, text).exit_code == 2
 
 
 def test_a_dry_run_tells_and_orders_nothing(ganserve, service):

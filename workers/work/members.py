@@ -122,6 +122,8 @@ class Encoder:
         steps = [edit.model_dump(mode="json", exclude_none=True) for edit in edits]
         own: dict[str, Any] = {"edits": steps} if steps else {}
         own |= {"class": wanted} if wanted is not None else {}
+        if sample.share is not None and sample.share.flow is not None:
+            own["flow"] = sample.share.flow.model_dump(mode="json", exclude_none=True)
         return provenance(
             "dataset", self._model.name, self._model.sha256, self._shared, seed=sample.seed, **own
         )

@@ -16,8 +16,8 @@ from generative.editing.direction import Direction, move
 from generative.metrics.examiner import Examiner, look_at_pictures
 from generative.networks.feature_network import FeatureNetwork
 from generative.spaces import Space
-from jobs.dataset import DatasetInput, Range, Share
-from jobs.errors import UnsupportedByModel
+from jobs.dataset import DatasetInput, FlowStep, Range, Share
+from jobs.errors import UnknownDirection, UnsupportedByModel
 from jobs.evaluation import EditStep
 from jobs.factors import CATEGORICAL
 from workers.blocks import Answer, Subject
@@ -25,7 +25,7 @@ from workers.job import RunningJob
 from workers.latents import Latents, layers_of
 from workers.models import LoadedModel
 from workers.provenance import to_text
-from workers.work import painting
+from workers.work import flowing, painting
 from workers.work.sources import (
     NoiseSource,
     Truncation,
@@ -84,7 +84,7 @@ class Sampler:
             tried = [
                 Sample(i, self.given.seed_of(i, attempt), share, attempt + 1, met=False) for i in waiting
             ]
-            pictures = self.job.wait(self.paint(tried, self.codes(tried, ())))
+            pictures = self.job.wait(self.paint(tried, self.codes(tried)))
             for sample, miss in zip(tried, misses(self.read(pictures), share.require), strict=True):
                 if sample.i not in best or miss < best[sample.i][0]:
                     best[sample.i] = miss, replace(sample, met=miss == 0)
@@ -97,12 +97,17 @@ class Sampler:
 
     # --- from seeds to pictures --------------------------------------------------------------------------
 
-    def codes(self, samples: Sequence[Sample], edits: Sequence[EditStep]) -> Latents:
-        """The latents of samples of one share, moved along its edits and further ones."""
+    def codes(self, samples: Sequence[Sample]) -> Latents:
+        """The latents of samples of one share, as it has them."""
         share = samples[0].share
         latents = from_seeds([sample.seed for sample in samples], self.model.generator)
-        for step in (*(share.edits if share else ()), *edits):
-            latents = self._moved(latents, step, self.truncation(share))
+        if share is not None and share.flow is not None:
+            latents = self._taken(samples, latents, share.flow)
+        return self.edited(samples, latents, share.edits) if share is not None else latents
+
+    def edited(self, samples: Sequence[Sample], latents: Latents, edits: Sequence[EditStep]) -> Latents:
+        for step in edits:
+            latents = self._moved(latents, step, self.truncation(samples[0].share))
         return latents
 
     def truncation(self, share: Share | None) -> Truncation:
@@ -110,6 +115,24 @@ class Sampler:
         if share is not None and share.class_index is not None:
             wanted = share.class_index
         return Truncation(self.given.psi, self.given.cutoff, class_number(self.model.card, wanted))
+
+    def _taken(self, samples: Sequence[Sample], latents: Latents, step: FlowStep) -> Latents:
+        """By a flow, from what is read in the pictures to what is wanted of them, in W+."""
+        if step.name not in self.model.flows:
+            raise UnknownDirection(f"The model {self.model.name!r} has no flow {step.name!r}.")
+        flow, generator = self.model.flows[step.name], with_w(self.model.generator)
+        current = flow.values(self.read(self.job.wait(self.paint(samples, latents))))
+        told = {"current": current, "wanted": flow.wanted(current, step.set)}
+        layers = layers_of(step.layers, generator.num_ws) if step.layers else flow.layers
+        latents = self.brought(latents, Space.W_PLUS, self.truncation(samples[0].share))
+        one = self.given.cutoff is None and generator.w_avg.ndim == 1  # w in all layers: it goes the way once
+        op, ws = (flowing.Edit(), latents.rows[:, 0]) if one else (flowing.Edit(layers), latents.rows)
+        moved: Tensor = self.job.forward(Subject(flow), op, {"ws": ws, **told})
+        if not one:
+            return replace(latents, rows=moved)
+        rows = latents.rows.clone()
+        rows[:, list(layers or range(generator.num_ws))] = moved[:, None]
+        return replace(latents, rows=rows)
 
     def _moved(self, latents: Latents, step: EditStep, truncation: Truncation) -> Latents:
         direction = self.model.direction(step.name)

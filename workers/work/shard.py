@@ -109,8 +109,9 @@ def _ask(sampler: Sampler, indices: Sequence[int]) -> _Chunk:
     variants: dict[str, tuple[EditStep, ...]] = {ORIGINAL: ()} if given.original else {}
     variants |= {variant.name: variant.edits for variant in given.variants}
     for _, members in grouped(chunk.samples):
+        own = sampler.codes(members)
         for name, edits in variants.items():
-            codes = sampler.codes(members, edits)
+            codes = sampler.edited(members, own, edits)
             chunk.answers.append((name, members, codes, sampler.paint(members, codes)))
     return chunk
 

@@ -99,8 +99,9 @@ def _sheet(job: Job, model: LoadedModel, request: DatasetRequest, made: list[Job
     tiles: dict[tuple[int, int], Any] = {}
     indices = indices[: max(1, SHEET // len(wanted))]
     for _, members in grouped(sampler.samples(indices)):
+        own = sampler.codes(members)
         for column, edits in enumerate(wanted):
-            pictures = job.wait(sampler.paint(members, sampler.codes(members, edits)))
+            pictures = job.wait(sampler.paint(members, sampler.edited(members, own, edits)))
             for sample, pixels in zip(members, to_pixels(pictures), strict=True):
                 tiles[sample.i, column] = pixels
     first = next(iter(tiles.values()))

@@ -89,6 +89,14 @@ def test_with_a_small_tolerance_the_true_solution_is_met():
     torch.testing.assert_close(w, stored["truth64_reverse_w"], rtol=0, atol=1e-7)
 
 
+def test_even_steps_come_nearer_to_the_true_solution_than_those_that_errors_of_1e_5_choose():
+    stored = Vectors("styleflow", "cnf_small")
+    flow, truth = read_flow(pt(official(stored))).double(), stored["truth64_forward_z"]
+    ws, current = stored["w"].double(), stored["attr_source"].double().flatten(1)
+    even, adaptive = ((z - truth).abs().max() for z in (flow(ws, current), flow(ws, current, tolerance=1e-5)))
+    assert float(even) < min(1e-6, float(adaptive))
+
+
 def test_there_and_back_with_the_same_attributes_is_where_it_began(toy):
     ws, attributes = torch.randn(3, 4, 6).double(), torch.randn(3, 17).double()
     back = toy.inverse(toy(ws, attributes, 1e-10), attributes, 1e-10)

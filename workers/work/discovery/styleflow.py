@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from generative.discovery.styleflow import error_of_steps
 from generative.discovery.styleflow_training import StyleFlowTraining, train_flow
 from generative.editing.attribute_flow import AttributeFlow, FlowAttribute
 from jobs.discovery import StyleflowInput
@@ -15,6 +16,7 @@ from workers.models import LoadedModel
 from workers.work.discovery.samples import FOUND, Job, one_w, refuse_factor, scored
 from workers.work.sources import with_w
 
+TRIED = 64  # samples whose way by even steps is compared with the true one
 READ = 0.3  # of the progress, where samples are read; then the flow is trained
 ENDS = (0.01, 0.99)  # quantiles of the samples between which attributes may be set
 
@@ -34,6 +36,8 @@ def find(job: Job, model: LoadedModel) -> list[AttributeFlow]:
     loss = sum(losses[-100:]) / len(losses[-100:])
     if not math.isfinite(loss):
         raise JobFailed("the training of the flow diverged")
+    some, others = values[:TRIED], values[:TRIED].roll(1, dims=0)
+    off = error_of_steps(flow, latents[:TRIED, None], some, others)
     layers = layers_of(wanted.layers, generator.num_ws) if wanted.layers else None
     return [
         AttributeFlow(
@@ -43,7 +47,7 @@ def find(job: Job, model: LoadedModel) -> list[AttributeFlow]:
             layers,
             method="styleflow",
             description=f"sets {', '.join(a.name.replace('_', ' ') for a in attributes)}",
-            provenance={"loss": round(loss, 4)},
+            provenance={"loss": round(loss, 4), "solver_error": float(f"{off:.2g}")},
         )
     ]
 
