@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/.ganserve-run
 DEV := $(BIN)/.ganserve-dev
+PROCESSES ?= 2
 
 .PHONY: demo serve test lint fix triton chaos soak bench clean
 .DELETE_ON_ERROR:
@@ -13,8 +14,9 @@ demo: $(RUN)  ## start the service, make, invert and edit portraits, write demo/
 serve: $(RUN)  ## run the service until Ctrl-C
 	$(BIN)/ganserve up
 
-test: lint  ## everything that must hold before a change goes in
-	$(BIN)/python -m pytest
+test: lint  ## everything that must hold before a change goes in; the real stack has the machine alone
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m 'not e2e'
+	$(BIN)/python -m pytest -m e2e
 
 lint: $(DEV)
 	$(BIN)/ruff check .

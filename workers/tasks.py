@@ -35,4 +35,4 @@ def run(job_id: str, payload_version: int) -> None:
 
 
 for kind in Kind:  # a message may name a dataset or batch, whose parts wait
-    app.task(name=TASK_NAMES[kind])(run)
+    app.task(name=TASK_NAMES[kind], shared=False)(run)  # of this app alone

@@ -181,8 +181,8 @@ def test_a_projection_alone_and_in_company_agree_over_fifty_steps(
     """To 5e-3 in w, whose deviation is about 1: batch sizes round differently (by 1e-6), and Adam, which
     scales small gradients up, amplifies that."""
     project = projector(space)
-    targets = pictures(project, 6)
-    options = [SearchOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(6)]
+    targets = pictures(project, 3)
+    options = [SearchOptions(steps=50 + 7 * i, seed=i, perceptual=0, pixel=1) for i in range(3)]
     problems = [project.problems(t[None], o) for t, o in zip(targets, options, strict=True)]
     jobs = together(*(lambda p=p: engine.optimise(project, p) for p in problems))
     for problem, job in zip(problems, jobs, strict=True):

@@ -158,7 +158,7 @@ def test_every_file_without_one_of_its_names_is_read_or_refused(known):
         ),
         *({b"main.0.weight": 1}, {"main.0.weight": "text"}, {"model.0.weight": None}),
     ],
-    ids=repr,
+    ids=lambda root: type(root).__name__ if isinstance(root, Inert) else repr(root),
 )
 def test_other_things_are_not_recognised(root):
     assert not any(known.recognises(root) for known in FORMATS)

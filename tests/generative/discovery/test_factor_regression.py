@@ -28,7 +28,7 @@ def test_each_factor_gets_its_own_share_of_w_however_the_factors_are_correlated(
 @pytest.fixture(scope="module")
 def directions() -> dict[str, dict]:
     generator, _ = load_model(PORTRAITS)
-    found = factor_set(generator, FeatureNetwork.load(PORTRAITS), count=400, tried=40)
+    found = factor_set(generator, FeatureNetwork.load(PORTRAITS), count=400, tried=12)
     return {d.name: d.provenance for d in found}
 
 

@@ -19,7 +19,15 @@ from generative.worlds.portraits import (
 
 PEOPLE = sample(24, torch.Generator().manual_seed(11))
 PLAIN = replace(
-    PEOPLE, yaw=0.1, pitch=0.0, glasses=0.0, beard=0.0, hat=0.0, hair_length=0.2, fringe=0.3, skin_tone=0.3
+    PEOPLE[:12],
+    yaw=0.1,
+    pitch=0.0,
+    glasses=0.0,
+    beard=0.0,
+    hat=0.0,
+    hair_length=0.2,
+    fringe=0.3,
+    skin_tone=0.3,
 )
 
 
