@@ -32,6 +32,7 @@ from api.sending import Sender
 from api.submission import Desk
 from api.watch import Streams
 from jobs.blobs import BlobStore
+from jobs.buckets import read_buckets
 from jobs.catalog import Catalog
 from jobs.errors import GanserveError
 from jobs.live import LiveEvents
@@ -109,7 +110,7 @@ def create_app(
     names = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
     state.rules = rules or rules_of(settings, hurried(system_addresses, RESOLVE_S, names))
     state.signer = signer_of(settings)
-    state.desk = Desk(store, catalog, state.metrics, settings, state.rules)
+    state.desk = Desk(store, catalog, state.metrics, settings, state.rules, read_buckets(settings.buckets))
     # Where there are several tenants, one cannot take all places.
     state.streams = Streams(max_streams, max_streams if settings.auth == "open" else max(1, max_streams // 4))
     state.pace = pace or Pace()

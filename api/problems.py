@@ -80,6 +80,7 @@ CODES = {
     "unknown_image": Entry(422, "Unknown image"),
     "unknown_artifact": Entry(422, "Unknown artifact"),
     "unknown_direction": Entry(422, "Unknown direction"),
+    "unknown_bucket": Entry(422, "Unknown bucket"),
     "idempotency_key_reused": Entry(422, "Idempotency-Key reused"),
     "bad_image": Entry(422, "Bad image"),
     "too_small": Entry(422, "Image too small"),

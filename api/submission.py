@@ -1,7 +1,7 @@
 """From a caller's JSON to a recorded job: parse, check against the model and what it refers to, record."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,7 @@ from api.body import parse_json
 from api.metrics import Metrics
 from api.problems import invalid
 from jobs import tracing
+from jobs.buckets import Buckets, refuse_unknown
 from jobs.catalog import Catalog
 from jobs.editing import EditInput, StructureOperation, SwapLayersOperation, image_of
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
@@ -18,7 +19,7 @@ from jobs.estimates import Estimate, estimate
 from jobs.evaluation import EvaluateInput, Pictures
 from jobs.fit_edits import check_lineage
 from jobs.inversion import MaskDegradation
-from jobs.schemas import InvertRequest, JobRequest, submit_adapter
+from jobs.schemas import DatasetRequest, InvertRequest, JobRequest, submit_adapter
 from jobs.settings import Settings
 from jobs.sources import ArtifactRef, Source
 from jobs.store import JobRow, JobStore
@@ -37,6 +38,7 @@ class Desk:
     metrics: Metrics
     settings: Settings
     rules: Rules
+    buckets: Buckets = field(default_factory=dict)
 
     def submit(self, tenant: str, raw: bytes, key: str | None) -> tuple[JobRow, bool]:
         """The job in `raw` and True; or, for a key that was used with the same job, that job and False."""
@@ -84,6 +86,8 @@ class Desk:
         )
 
     def _check(self, tenant: str, request: JobRequest) -> None:
+        if isinstance(request, DatasetRequest) and request.output.bucket is not None:
+            refuse_unknown(self.buckets, tenant, request.output.bucket)
         self.catalog.check(request, self.catalog.get(tenant, request.model))
         source = None if isinstance(request, InvertRequest) else getattr(request.input, "source", None)
         images = getattr(request.input if source is None else source, "images", None)

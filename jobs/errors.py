@@ -2,7 +2,7 @@
 
 * GanserveError
   + BadRequest             the caller must change the request; never retried
-    - UnknownModel, UnsupportedByModel, UnknownImage, UnknownArtifact, UnknownDirection
+    - UnknownModel, UnsupportedByModel, UnknownImage, UnknownArtifact, UnknownDirection, UnknownBucket
     - IdempotencyKeyReused, LimitExceeded, BadImage (and its codes), BadCheckpoint
     - BadWebhook, with UnresolvedHost and ForbiddenAddress
   + Forbidden              a link that is not valid (any more)
@@ -63,6 +63,12 @@ class UnknownDirection(BadRequest):
     """The model has no direction of that name; GET /v1/models/{name}/directions lists them."""
 
     code = "unknown_direction"
+
+
+class UnknownBucket(BadRequest):
+    """The tenant has no bucket of that name; GET /v1/usage lists those that it has."""
+
+    code = "unknown_bucket"
 
 
 class IdempotencyKeyReused(BadRequest):

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -21,6 +22,8 @@ from jobs.operations import Operations, serve
 from jobs.queue import JobQueue, open_queue
 from jobs.settings import Settings, settings
 from jobs.store import JobStore, open_store
+
+PAGE = 500  # jobs that are sent before they are marked as sent
 
 log = structlog.get_logger(__name__)
 
@@ -80,14 +83,16 @@ class Reaper:
 
     def send_due(self) -> int:
         """Send waiting jobs (again); stops at the first that the broker does not take."""
-        sent = []
-        for due in self.store.due_for_send(empty_lanes=self.queue.empty_lanes()):
-            if not self.queue.send(*due):
+        count = 0
+        while due := self.store.due_for_send(PAGE, empty_lanes=self.queue.empty_lanes()):
+            sent = list(takewhile(lambda each: self.queue.send(*each), due))
+            if sent:
+                self.store.mark_sent(*(each.id for each in sent))
+            count += len(sent)
+            if len(sent) < PAGE:
                 break
-            sent.append(due.id)
-        if sent:
-            self.store.mark_sent(*sent)
-        return len(sent)
+            self.loop.tick()
+        return count
 
     def remove_artifacts(self) -> int:
         """Remove outputs past their retention; their rows stay, marked gone."""

@@ -134,6 +134,11 @@ class OutputOptions(Strict):
     """Put outputs of up to 1 MiB in all into the answer, as base64."""
 
 
+class DatasetOutput(OutputOptions):
+    bucket: Name | None = None
+    """A bucket of the tenant's to write to, by its name with the service; left out, the service's."""
+
+
 # --- requests --------------------------------------------------------------------------------------------
 
 MetadataKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -209,6 +214,7 @@ class ImportRequest(Envelope):
 class DatasetRequest(Envelope):
     kind: Literal[Kind.DATASET]
     input: DatasetInput
+    output: DatasetOutput = DatasetOutput()
 
 
 class ShardRequest(Envelope):

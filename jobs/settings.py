@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
 
+    buckets: Path | None = None
+    """TOML file of tenants' own buckets, which datasets can be written to."""
+
     # The gateway.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -29,3 +29,5 @@ class UsageView(BaseModel):
     """Outputs, images and imported models."""
     requests_per_minute: int | None
     """Limit, for each key."""
+    buckets: list[str] = []
+    """Of the tenant's own, those that datasets can be written to."""

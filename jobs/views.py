@@ -1,12 +1,14 @@
 """Rows as callers see them, in answers and webhooks: links signed, times in RFC 3339, defaults filled in."""
 
 import base64
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from jobs.blobs import BlobStore
+from jobs.errors import UnknownBucket
 from jobs.schemas import ImageView, JobUrls, JobView, Output, Progress, Status
 from jobs.settings import Settings
 from jobs.store import EventRow, ImageRow, JobRow, OutputRow
@@ -111,10 +113,11 @@ class Views:
     def _linked(self, output: OutputRow) -> Output:
         view = _output(output)
         if output.key is not None and not output.gone:
-            view.url, expires_at = self._blobs.url(
-                output.key, filename=output.name, media_type=output.media_type, ttl_s=self._ttl_s
-            )
-            view.url_expires_at = rfc3339(expires_at)
+            with suppress(UnknownBucket):  # the operator has taken it away since
+                view.url, expires_at = self._blobs.url(
+                    output.key, filename=output.name, media_type=output.media_type, ttl_s=self._ttl_s
+                )
+                view.url_expires_at = rfc3339(expires_at)
         return view
 
     def _put_inline(self, views: list[Output], row: JobRow) -> None:

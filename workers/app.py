@@ -17,7 +17,7 @@ from celery import Celery, signals
 from celery.apps import worker as celery_worker
 
 from generative.devices import pick
-from jobs.blobs import BlobStore, open_blobs
+from jobs.blobs import BlobStore, open_blobs, own
 from jobs.blobs.s3 import S3BlobStore
 from jobs.errors import Transient
 from jobs.live import RedisLive
@@ -130,9 +130,9 @@ def _missing() -> dict[str, str]:
 
 def _probe(blobs: BlobStore) -> None:
     """Warn, in the log, of an object store that lets a key be overwritten; it may be away just now."""
-    if isinstance(blobs, S3BlobStore):
+    if isinstance(mine := own(blobs), S3BlobStore):
         with contextlib.suppress(Transient):
-            blobs.refuses_overwrite()
+            mine.refuses_overwrite()
 
 
 @signals.worker_shutting_down.connect

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api import openapi
 from api.deps import PUBLIC, Blobs, PlainInt
 from api.files import IMMUTABLE, file_answer
+from jobs.blobs import own
 from jobs.blobs.directory import DirectoryBlobStore
 from jobs.errors import Gone, NotFound
 
@@ -30,11 +31,12 @@ def read_blob(
     media_type: Annotated[str, Query(alias="type", max_length=128)],
 ) -> Response:
     """A file, by a link that a job gave. 403 for a bad or ended link, 410 for a file removed since."""
-    if not isinstance(blobs, DirectoryBlobStore):
+    folder = own(blobs)
+    if not isinstance(folder, DirectoryBlobStore):
         raise NotFound("Files are elsewhere: follow the links that jobs give.")
-    blobs.verify(key, expires=expires, filename=filename, media_type=media_type, signature=signature)
+    folder.verify(key, expires=expires, filename=filename, media_type=media_type, signature=signature)
     try:
-        path = blobs.path(key)
+        path = folder.path(key)
     except NotFound:
         raise Gone from None
     etag = hashlib.sha256(key.encode()).hexdigest()[:32]  # what a key holds never changes

@@ -4,7 +4,8 @@ import time
 
 from fastapi import APIRouter, Depends
 
-from api.deps import Store, Tenant, produces
+from api.deps import Store, Submit, Tenant, produces
+from jobs.buckets import names_of
 from jobs.store import Usage
 from jobs.usage import Meter, UsageView
 from jobs.views import rfc3339
@@ -13,12 +14,12 @@ router = APIRouter(tags=["usage"], dependencies=[Depends(produces("application/j
 
 
 @router.get("/v1/usage", response_model=UsageView)
-def read_usage(tenant: Tenant, store: Store) -> UsageView:
+def read_usage(tenant: Tenant, store: Store, desk: Submit) -> UsageView:
     """What the tenant of this key uses now and has used today, and how much it may."""
-    return _view(tenant, store.usage(tenant))
+    return _view(tenant, store.usage(tenant), names_of(desk.buckets, tenant))
 
 
-def _view(tenant: str, found: Usage) -> UsageView:
+def _view(tenant: str, found: Usage, buckets: list[str]) -> UsageView:
     limits = found.quotas
     return UsageView(
         tenant=tenant,
@@ -30,4 +31,5 @@ def _view(tenant: str, found: Usage) -> UsageView:
         device_s_today=Meter(used=round(found.device_s, 3), limit=limits.max_device_s_per_day),
         stored_bytes=Meter(used=found.stored_bytes, limit=limits.max_bytes),
         requests_per_minute=limits.max_requests_per_minute,
+        buckets=buckets,
     )

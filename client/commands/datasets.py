@@ -39,6 +39,7 @@ def dataset(
     splits: Annotated[str, typer.Option(help='Such as "train=0.9,test=0.1".')] = "train=1",
     shard_size: Annotated[int | None, typer.Option(help="Samples of a shard.")] = None,
     prefix: Annotated[str | None, typer.Option(help="Folder in the bucket; without it the job's id.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="One of your own, in place of the service's.")] = None,
     format: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     quality: Annotated[int, typer.Option(help="Of jpeg and webp.")] = 90,
     size: Annotated[
@@ -68,7 +69,8 @@ def dataset(
     }
     chosen = {"psi": psi, "shard_size": shard_size, "prefix": prefix}
     inputs |= {name: value for name, value in chosen.items() if value is not None}
-    output = {"format": format, "quality": quality, "latents": latents} | ({"size": size} if size else {})
+    output = {"format": format, "quality": quality, "latents": latents}
+    output |= {n: value for n, value in {"size": size, "bucket": bucket}.items() if value is not None}
     request = {"kind": "dataset", "model": model, "input": inputs, "output": output}
     with service(url) as client:
         if dry_run:

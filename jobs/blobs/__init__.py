@@ -10,6 +10,7 @@ its lease writes where nobody looks:
     t/<tenant>/m/<name>/<sha256>/                imported models
     t/<tenant>/d/<model>/<set>/<job>/            sets of directions
     t/<tenant>/s/<prefix>/<name>                 datasets: their bytes do not depend on who writes them
+    b/<bucket>/<tenant>/<prefix>/<name>          datasets in a bucket of the tenant's: `jobs.blobs.buckets`
 """
 
 import re
@@ -19,11 +20,13 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from jobs.buckets import read_buckets
 from jobs.errors import BadRequest
 from jobs.settings import Settings
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 CHUNK = 1024 * 1024
+BUCKETS = "b/"  # before what lies in tenants' own buckets
 
 
 class BlobStore(Protocol):
@@ -69,8 +72,10 @@ def output_key(tenant: str, job_id: str, fence: int, name: str) -> str:
     return check_key(f"t/{tenant}/j/{job_id}/a/{fence}/{name}")
 
 
-def dataset_key(tenant: str, prefix: str, name: str) -> str:
-    return check_key(f"t/{tenant}/s/{prefix}/{name}")
+def dataset_prefix(tenant: str, prefix: str, bucket: str | None = None) -> str:
+    """Of all files of a dataset."""
+    start = f"t/{tenant}/s" if bucket is None else f"{BUCKETS}{bucket}/{tenant}"
+    return check_key(f"{start}/{prefix}") + "/"
 
 
 def checkpoint_key(tenant: str, job_id: str, fence: int, step: int) -> str:
@@ -102,30 +107,49 @@ def fetch(blobs: BlobStore, key: str, path: Path) -> None:
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """The storage that `blob_url` names. Raises ValueError for one of another kind."""
+    """The storage that `blob_url` names, with the tenants' buckets if there are any. Raises ValueError for
+    storage of another kind, or a file of buckets that is not right.
+    """
+    own = _open_own(settings)
+    if settings.buckets is None:
+        return own
+    from jobs.blobs.buckets import WithBuckets
+
+    return WithBuckets(own, read_buckets(settings.buckets))
+
+
+def own(blobs: BlobStore) -> BlobStore:
+    """The service's storage, without the tenants' buckets."""
+    found: BlobStore = getattr(blobs, "own", blobs)
+    return found
+
+
+def _open_own(settings: Settings) -> BlobStore:
     parts = urlsplit(settings.blob_url)
     if parts.scheme == "file":
         from jobs.blobs.directory import DirectoryBlobStore
 
         return DirectoryBlobStore(Path(url2pathname(parts.path)), settings.public_url, settings.secret())
     if parts.scheme == "s3":
-        from jobs.blobs.s3 import S3BlobStore
+        from jobs.blobs.s3 import S3BlobStore, access_of
 
-        return S3BlobStore(parts.netloc, parts.path.strip("/"), settings)
+        return S3BlobStore(parts.netloc, parts.path.strip("/"), access_of(settings))
     raise ValueError(f"blob_url is file:///folder or s3://bucket/prefix, not {settings.blob_url!r}")
 
 
 __all__: Sequence[str] = (
+    "BUCKETS",
     "CHUNK",
     "BlobStore",
     "check_key",
     "checkpoint_key",
-    "dataset_key",
+    "dataset_prefix",
     "directions_prefix",
     "fetch",
     "image_key",
     "model_prefix",
     "open_blobs",
     "output_key",
+    "own",
     "upload_key",
 )

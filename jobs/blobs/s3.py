@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,37 @@ from jobs.settings import Settings
 log = logging.getLogger(__name__)
 
 
+class BlobsRefused(BlobsUnavailable):
+    """The object store does not let us in."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a bucket is and how to get in; without keys, as boto3 finds them."""
+
+    endpoint: str | None
+    public_endpoint: str | None
+    region: str
+    access_key: str | None
+    secret_key: str | None = field(repr=False)
+
+
+def access_of(settings: Settings) -> Access:
+    return Access(
+        settings.s3_endpoint,
+        settings.s3_public_endpoint,
+        settings.s3_region,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+    )
+
+
 class S3BlobStore:
-    def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
+    def __init__(self, bucket: str, prefix: str, access: Access) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._s3 = _client(settings, settings.s3_endpoint)
-        self._public = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint)
+        self._s3 = _client(access, access.endpoint)
+        self._public = _client(access, access.public_endpoint or access.endpoint)
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
@@ -131,11 +157,11 @@ class S3BlobStore:
         return False
 
 
-def _client(settings: Settings, endpoint: str | None) -> Any:
-    options: dict[str, Any] = {"endpoint_url": endpoint, "region_name": settings.s3_region}
-    if settings.s3_access_key and settings.s3_secret_key:
-        options["aws_access_key_id"] = settings.s3_access_key
-        options["aws_secret_access_key"] = settings.s3_secret_key.get_secret_value()
+def _client(access: Access, endpoint: str | None) -> Any:
+    options: dict[str, Any] = {"endpoint_url": endpoint, "region_name": access.region}
+    if access.access_key and access.secret_key:
+        options["aws_access_key_id"] = access.access_key
+        options["aws_secret_access_key"] = access.secret_key
     config = Config(
         signature_version="s3v4",
         request_checksum_calculation="when_required",
@@ -167,6 +193,7 @@ def _errors(what: str) -> Iterator[None]:
     except ClientError as error:
         if _status(error) == 404:
             raise NotFound(f"there is no object {what}") from error
-        raise BlobsUnavailable(f"{what}: the object store answered {_status(error)}") from error
+        kind = BlobsRefused if _status(error) in (401, 403) else BlobsUnavailable
+        raise kind(f"{what}: the object store answered {_status(error)}") from error
     except BotoCoreError as error:
         raise BlobsUnavailable(f"{what}: {type(error).__name__}") from error

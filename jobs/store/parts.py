@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, update
 
+from jobs.blobs import BUCKETS, dataset_prefix
 from jobs.dataset import ShardInput, SummaryInput
 from jobs.errors import Conflict
 from jobs.fit import pictures
@@ -31,7 +32,7 @@ from jobs.schemas import (
 from jobs.store.change import QUEUED, new_row, send_in
 from jobs.store.database import now
 from jobs.store.quota import stored
-from jobs.store.rows import dataset_prefix, job_prefix
+from jobs.store.rows import job_prefix
 from jobs.store.tables import families, jobs, outputs, removals
 
 AT_ONCE = 500  # rows of one statement
@@ -39,6 +40,7 @@ SUMMARY = -1  # the place of the last part
 SUMMARY_S = 3600.0  # it may take
 UNSUCCESSFUL = (Status.FAILED, Status.CANCELED, Status.EXPIRED)
 WAITS_HELD = jobs.c.lane.startswith(HELD, autoescape=True)
+OURS = ~outputs.c.key.startswith(BUCKETS, autoescape=True)  # not in a bucket of the tenant's
 HELD_LANE = case((WAITS_HELD, jobs.c.lane), else_=HELD + jobs.c.lane)
 
 
@@ -258,7 +260,7 @@ def forget_all(connection: Connection, parent: Row[Any]) -> None:
 def _forget(connection: Connection, parent: Row[Any], *which: ColumnElement[bool]) -> None:
     mine = and_(jobs.c.tenant == parent.tenant, jobs.c.parent == parent.id, *which)
     ids = select(jobs.c.id).where(mine)
-    theirs = and_(outputs.c.tenant == parent.tenant, outputs.c.job_id.in_(ids), ~outputs.c.gone)
+    theirs = and_(outputs.c.tenant == parent.tenant, outputs.c.job_id.in_(ids), ~outputs.c.gone, OURS)
     size = connection.scalar(select(func.sum(outputs.c.size_bytes)).where(theirs)) or 0
     stored(connection, {parent.tenant: -int(size)})
     start = job_prefix(parent.tenant, "").removesuffix("/")

@@ -179,11 +179,6 @@ class Leftovers(NamedTuple):
     upload: str | None = None  # of an import, when no other import still needs the file
 
 
-def dataset_prefix(tenant: str, prefix: str) -> str:
-    """Key prefix of a dataset's files."""
-    return f"t/{tenant}/s/{prefix}/"
-
-
 def job_prefix(tenant: str, job_id: str) -> str:
     return f"t/{tenant}/j/{job_id}/"
 

@@ -7,7 +7,7 @@ up what it may.
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from jobs.schemas import PARENTS, JobError, Kind, Progress, Status
 from jobs.store import parts, quota
@@ -17,7 +17,8 @@ from jobs.store.parts import AT_ONCE, Count, family_of, of
 from jobs.store.quota import Quotas
 from jobs.store.tables import families, jobs
 
-WINDOW = 256  # parts that wait at a time, or twice as many as run
+WINDOW = 256  # parts that wait at a time, or twice as many as run, or what ends in
+AHEAD_S = 15.0  # some rounds of the reaper: between two of them workers must not run out of lines
 RECENT_S = 300.0  # what the rate is measured over
 HANDING_IN_S = 600.0  # a batch whose lines have not all come by then was broken off
 
@@ -77,7 +78,8 @@ def _have_enough_wait(connection: Connection, row: Row[Any], family: Row[Any]) -
     if row.kind == Kind.BATCH and family.made < family.parts:
         return False
     count = Count(connection, row)
-    wanted = max(WINDOW, 2 * count.parts[Status.RUNNING]) - count.waiting
+    ending = int(AHEAD_S * _rate(connection, row, func.count()))
+    wanted = max(WINDOW, 2 * count.parts[Status.RUNNING], ending) - count.waiting
     if wanted <= 0:
         return False
     freed = parts.let_go(connection, row, wanted) if count.held else 0
@@ -115,7 +117,7 @@ def _progress(connection: Connection, row: Row[Any], family: Row[Any], count: Co
         given = parts.dataset_of(row).input
         total = given.samples * given.pictures_each
         made = count.pictures[Status.SUCCEEDED] + _under_way(connection, row)
-    rate = _rate(connection, row)
+    rate = _rate(connection, row, func.sum(jobs.c.size) if dataset else func.count())
     words = [f"{ended} of {family.parts} {'shards' if dataset else 'lines'}"]
     words += [f"{rate:.3g} {'pictures' if dataset else 'lines'}/s"] if rate else []
     words += [f"{count.unsuccessful} failed"] if count.unsuccessful else []
@@ -135,9 +137,8 @@ def _under_way(connection: Connection, row: Row[Any]) -> float:
     return sum(size * (progress or {}).get("value", 0.0) for size, progress in connection.execute(running))
 
 
-def _rate(connection: Connection, row: Row[Any]) -> float:
+def _rate(connection: Connection, row: Row[Any], made: ColumnElement[int]) -> float:
     """What succeeded a second, over the last minutes, or since the first of it began where that is less."""
-    made = func.sum(jobs.c.size) if row.kind == Kind.DATASET else func.count()
     recent = and_(of(row), jobs.c.status == Status.SUCCEEDED, jobs.c.finished_at > now() - RECENT_S)
     asked = select(made, func.min(jobs.c.started_at), now()).where(recent)
     amount, first, at = connection.execute(asked).one()

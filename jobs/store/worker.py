@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from jobs.blobs import BUCKETS
 from jobs.schemas import JobError, Kind, Progress, Status
 from jobs.store import outbox
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
@@ -205,7 +206,8 @@ def finish(
     if published:
         rows = [_output(claim, place, output, limits) for place, output in enumerate(published)]
         connection.execute(insert(outputs).values(rows))
-        stored(connection, {claim.row.tenant: sum(output.size_bytes for output in published)})
+        ours = [output for output in published if not (output.key or "").startswith(BUCKETS)]
+        stored(connection, {claim.row.tenant: sum(output.size_bytes for output in ours)})
         told = [outbox.Happening(changed[0], "output", {"output": output.name}) for output in published]
         outbox.write(connection, told)
     if model is not None:

@@ -1,9 +1,14 @@
 """Orders of datasets: what is refused at once, what is told before, and how they are steered."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.buckets import read_buckets
 from jobs.schemas import Status
 
+from .conftest import BASE
 from .test_bad_input import assert_problem
 
 
@@ -47,6 +52,30 @@ def test_an_estimate_tells_and_records_nothing(client):
 def test_what_cannot_be_made_is_refused_at_once(client, given, code):
     reply = client.post("/v1/jobs", json=dataset(**given))
     assert_problem(reply, 409 if code == "model_mismatch" else 422, code)
+
+
+@pytest.fixture
+def acmes(settings, tmp_path, make_app):
+    """A gateway with a bucket for `acme` and one for everybody's tenant."""
+    file = tmp_path / "buckets.toml"
+    file.write_text(
+        '[theirs]\ntenants = ["acme"]\nbucket = "acme"\n[mine]\ntenants = ["default"]\nbucket = "mine"\n'
+    )
+    app = make_app()
+    app.state.desk = replace(app.state.desk, buckets=read_buckets(file))
+    with TestClient(app, base_url=BASE) as client:
+        yield client
+
+
+def test_a_bucket_is_one_of_the_tenant_s_own(acmes):
+    assert acmes.get("/v1/usage").json()["buckets"] == ["mine"]
+    job = acmes.post("/v1/jobs", json=dataset(output={"bucket": "mine"})).json()
+    assert (job["status"], job["output"]["bucket"]) == ("running", "mine")
+    for name in ("theirs", "nobodys"):
+        reply = acmes.post("/v1/jobs", json=dataset(output={"bucket": name}))
+        assert_problem(reply, 422, "unknown_bucket")
+    picture = {"kind": "generate", "model": "faces", "output": {"bucket": "mine"}}
+    assert_problem(acmes.post("/v1/jobs", json=picture), 422, "invalid_request")
 
 
 def test_the_same_prefix_twice_is_409(client):

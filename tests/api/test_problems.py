@@ -11,7 +11,7 @@ from jobs.errors import GanserveError, JobFailed
 
 ROOT = Path(__file__).parents[2]
 # met by workers, or told in a job that has ended
-NEVER_ANSWERED = {"bad_key", "blob_exists", "job_failed", "parts_failed", "worker_lost"}
+NEVER_ANSWERED = {"bad_key", "bucket_refused", "blob_exists", "job_failed", "parts_failed", "worker_lost"}
 ERRORS = [
     error
     for _, error in inspect.getmembers(jobs.errors, inspect.isclass)

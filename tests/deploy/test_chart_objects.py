@@ -50,6 +50,19 @@ def test_every_custom_resource_fits_its_schema(objects):
         assert set(thing) == {"apiVersion", "kind", "metadata", "spec"}
 
 
+def test_tenants_buckets_are_mounted_where_they_are_written_to_or_signed_for(chart):
+    for part in ("api", "worker", "dispatcher"):
+        for name, wanted in (("external", True), ("default", False)):
+            [(_, pod)] = pods([only(chart[name], "Deployment", part)])
+            [container] = pod["containers"]
+            paths = {mount["mountPath"] for mount in container["volumeMounts"]}
+            told = {variable["name"]: variable.get("value") for variable in container["env"]}
+            assert ("/etc/ganserve/buckets" in paths) == wanted
+            assert told.get("GANSERVE_BUCKETS") == ("/etc/ganserve/buckets/buckets.toml" if wanted else None)
+            secrets = [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v]
+            assert secrets == ["ganserve-buckets"] * wanted
+
+
 def test_no_two_objects_share_a_name(objects):
     names = Counter((thing["kind"], thing["metadata"]["name"]) for thing in objects)
 

@@ -19,7 +19,7 @@ SECRET = {
     "s3_access_key",
     "s3_secret_key",
 }
-SAFE_VOLUMES = {"emptyDir", "persistentVolumeClaim"}
+SAFE_VOLUMES = {"emptyDir", "persistentVolumeClaim", "secret"}
 
 
 def containers(objects):

@@ -23,7 +23,7 @@ OWNED = {
         "metrics_port",
         "log_format",
     ),  # its shape
-    *("auth", "device", "triton_address"),  # follow from other values
+    *("auth", "device", "triton_address", "buckets"),  # follow from other values
     "webhook_loopback",  # never in a cluster
 }
 

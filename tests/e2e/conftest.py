@@ -1,8 +1,9 @@
 """One stack for most tests: each test finds it whole, with one worker, whatever the last one did to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -35,15 +36,21 @@ def running(stack: Stack) -> Iterator[Stack]:
 
 @contextmanager
 def on_postgres_and_s3(
-    folders: pytest.TempPathFactory, model_repo: Path, postgres: PrivatePostgres, s3: PrivateS3, name: str
+    folders: pytest.TempPathFactory,
+    model_repo: Path,
+    postgres: PrivatePostgres,
+    s3: PrivateS3,
+    name: str,
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Stack]:
-    """A stack with a database and objects as in production."""
+    """A stack with a database and objects as in production. `given`: further settings."""
     environment = {
         "GANSERVE_DATABASE_URL": postgres.create(name),
         "GANSERVE_BLOB_URL": s3.blob_url,
         "GANSERVE_S3_ENDPOINT": s3.endpoint,
         "GANSERVE_S3_ACCESS_KEY": s3.access_key,
         "GANSERVE_S3_SECRET_KEY": s3.secret_key,
+        **given,
     }
     with running(Stack(folders.mktemp(name), model_repo, environment)) as stack:
         yield stack

@@ -1,5 +1,6 @@
 """Datasets and batches on the real stack: PostgreSQL, an S3 server, workers that are killed, a full queue."""
 
+import hashlib
 import io
 import itertools
 import json
@@ -16,10 +17,35 @@ import webdataset as wds
 from .conftest import MODEL, finished, on_postgres_and_s3
 from .stack import eventually
 
+BUCKETS = """
+[acme]
+tenants = ["default"]
+bucket = "acme-training"
+prefix = "faces"
+endpoint = "{endpoint}"
+access_key_file = "{folder}/id"
+secret_key_file = "{folder}/secret"
+"""
+
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory, model_repo, postgres, s3_server):
-    with on_postgres_and_s3(tmp_path_factory, model_repo, postgres, s3_server, "datasets") as stack:
+def bucket(s3_server):
+    """A client for the tenant's own, with its own keys."""
+    keys = {"aws_access_key_id": "of-acme", "aws_secret_access_key": "secret-of-acme"}
+    client = boto3.client("s3", endpoint_url=s3_server.endpoint, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket="acme-training")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory, model_repo, postgres, s3_server, bucket):
+    folder = tmp_path_factory.mktemp("buckets")
+    (folder / "id").write_text("of-acme")
+    (folder / "secret").write_text("secret-of-acme")
+    (folder / "buckets.toml").write_text(BUCKETS.format(endpoint=s3_server.endpoint, folder=folder))
+    given = {"GANSERVE_BUCKETS": str(folder / "buckets.toml")}
+    with on_postgres_and_s3(tmp_path_factory, model_repo, postgres, s3_server, "datasets", given) as stack:
         yield stack
 
 
@@ -78,6 +104,27 @@ def _s3(s3_server, key, **how):
         return client.get_object(Bucket=s3_server.bucket, Key=f"objects/{key}", **how)["Body"].read()
     finally:
         client.close()
+
+
+def test_a_dataset_lies_in_its_tenant_s_bucket_and_stays_there_when_its_job_is_deleted(
+    production, bucket, tmp_path
+):
+    where = "faces/default/mine/"
+    with production.client() as client:
+        body = order(30, 10, prefix="mine")
+        job = finished(client, client.submit(body | {"output": {"format": "jpeg", "bucket": "acme"}}))
+        parts = [client.get(part.id) for part in client.jobs(parent=job.id)]
+        links = [o.url for part in parts if part.kind == "shard" for o in part.outputs]
+        assert len(links) == 6 and all(f"/acme-training/{where}train-" in link for link in links)
+        names = {o.name for o in job.outputs}
+        told = manifest(client, job, tmp_path)
+        assert client.usage().stored_bytes.used < sum(file["size_bytes"] for file in told["files"])
+        client.delete(job.id)
+    there = {found["Key"] for found in bucket.list_objects_v2(Bucket="acme-training")["Contents"]}
+    assert there == {where + name for name in names | set(hashes(told))}
+    for file in told["files"]:
+        body = bucket.get_object(Bucket="acme-training", Key=where + file["name"])["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == file["sha256"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -48,6 +48,13 @@ def test_a_job_whose_message_was_lost_is_sent_again(reaper, later):
     assert reaper.tick()["sent"] == 0
 
 
+def test_all_that_is_due_is_sent_in_one_round_a_page_at_a_time(reaper, later, monkeypatch):
+    monkeypatch.setattr("jobs.reaper.PAGE", 2)
+    for row in [submit(reaper.store) for _ in range(5)]:
+        later(row.id, 3)
+    assert reaper.tick()["sent"] == 5 and len(reaper.queue.sent) == 5
+
+
 def test_after_the_broker_forgot_everything_waiting_jobs_are_sent_at_once(reaper, later):
     rows = [submit(reaper.store) for _ in range(3)]
     for row in rows:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.blobs import dataset_key
+from jobs.blobs import dataset_prefix
 from jobs.errors import Conflict, UnknownArtifact
 from jobs.evaluation import EditStep
 from jobs.schemas import DatasetRequest, ShardRequest
@@ -57,7 +57,8 @@ def shard(job: Job) -> Result:
         for made in _made(job, model, request):
             files.add(made)
             tally.add(made)
-        _publish(job, files, request.input.prefix or parent.id)
+        prefix = request.input.prefix or parent.id
+        _publish(job, files, dataset_prefix(job.tenant, prefix, request.output.bucket))
         job.outbox.flush()  # the files go with the folder
     return {"first": part.first, "count": part.count, **tally.plain()}
 
@@ -164,10 +165,10 @@ def _written(job: Job, futures: Sequence[Future[list[Made]]]) -> Iterator[Made]:
 # --- publishing ------------------------------------------------------------------------------------------
 
 
-def _publish(job: Job, files: ShardFiles, prefix: str) -> None:
+def _publish(job: Job, files: ShardFiles, folder: str) -> None:
     for path, role, media_type, about in files.close():
         fenced = f"{path.stem}.{job.claim.fence}{path.suffix}"
-        keys = [dataset_key(job.tenant, prefix, name) for name in (path.name, fenced)]
+        keys = [folder + name for name in (path.name, fenced)]
         job.outbox.put(
             path.name, partial(_itself, path), role=role, media_type=media_type, about=about, keys=keys
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from jobs.blobs import dataset_key
+from jobs.blobs import dataset_prefix
 from jobs.schemas import DatasetRequest, Status, SummaryRequest
 from jobs.store import JobRow
 from workers import encode, plots
@@ -66,24 +66,26 @@ def _dataset(job: Job, parent: JobRow, request: DatasetRequest) -> Result:
         files["factors.png"] = plots.histograms(
             total["factors"], EDGES.tolist(), f"{prefix}: what a network reads"
         )
+    folder = dataset_prefix(job.tenant, prefix, request.output.bucket)
     for name, body in files.items():
-        _put(job, prefix, name, body)
+        _put(job, folder + name, body)
     job.outbox.flush()
     return {name: total[name] for name in ("samples", "pictures", "unmet", "splits", "shares")} | {
-        "prefix": f"t/{job.tenant}/s/{prefix}/",
+        "prefix": folder,
         "shards": len(made),
         "complete": total["samples"] == request.input.samples,
     }
 
 
-def _put(job: Job, prefix: str, name: str, body: bytes) -> None:
+def _put(job: Job, key: str, body: bytes) -> None:
     """As an output, and in the dataset's folder, where an older one is replaced."""
+    name = key.rsplit("/", 1)[1]
     kind = name.rsplit(".", 1)[1]
     roles = {"json": "manifest", "md": "report", "png": "plot"}
     role = "grid" if name == "samples.png" else roles[kind]
     media_type = encode.MEDIA_TYPES[kind]
     job.outbox.put(name, lambda: body, role=role, media_type=media_type)
-    job.context.blobs.write(dataset_key(job.tenant, prefix, name), body, media_type=media_type)
+    job.context.blobs.write(key, body, media_type=media_type)
 
 
 def _sheet(job: Job, model: LoadedModel, request: DatasetRequest, made: list[JobRow]) -> bytes | None:

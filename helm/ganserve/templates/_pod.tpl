@@ -95,6 +95,25 @@ resources:
 - {name: work, mountPath: /var/lib/ganserve}
 {{- end -}}
 
+{{- /* Tenants' own buckets, for those who write there or sign links to it. */ -}}
+{{- define "ganserve.bucketsEnv" -}}
+{{- if .Values.buckets.secret }}
+- {name: GANSERVE_BUCKETS, value: /etc/ganserve/buckets/buckets.toml}
+{{- end }}
+{{- end -}}
+
+{{- define "ganserve.bucketsFolder" -}}
+{{- if .Values.buckets.secret }}
+- {name: buckets, mountPath: /etc/ganserve/buckets, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "ganserve.bucketsVolume" -}}
+{{- with .Values.buckets.secret }}
+- {name: buckets, secret: {secretName: {{ . }}, defaultMode: 288}} # 0440
+{{- end }}
+{{- end -}}
+
 {{- define "ganserve.volumes" -}}
 - {name: tmp, emptyDir: {sizeLimit: {{ .tmp | default "64Mi" }}}}
 - {name: work, emptyDir: {sizeLimit: {{ .work | default "64Mi" }}}}

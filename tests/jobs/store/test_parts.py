@@ -180,6 +180,16 @@ def test_only_a_window_of_shards_waits(store):
     assert len(parts(store, row)) == 257
 
 
+def test_where_parts_end_fast_more_of_them_wait(store, monkeypatch):
+    """Or workers would run out of them between two rounds of the reaper."""
+    monkeypatch.setattr("jobs.store.tending.WINDOW", 4)
+    row = dataset(store, count=600, size=1)
+    for part in parts(store, row):
+        end(store, part)
+    store.tend(TENANT, row.id)
+    assert len(parts(store, row)) > 8
+
+
 def test_a_dataset_rests_while_the_quota_is_used_up(store):
     store.quotas = Quotas(max_device_s_per_day=0.4)
     row = dataset(store, count=4)
