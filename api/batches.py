@@ -72,8 +72,10 @@ class BatchDesk:
             model=models.pop() if len(models) == 1 else MIXED,
             input=BatchInput(lines=len(requests), pictures=sum(map(pictures, requests))),
         )
-        row, created = self.desk.record(tenant, batch, key, body_hash=hashlib.sha256(raw).hexdigest())
-        store = self.desk.store
+        desk = replace(self.desk, catalog=RememberedCards(self.desk.catalog))
+        asked, body_hash = desk.asked(tenant, requests), hashlib.sha256(raw).hexdigest()
+        row, created = desk.record(tenant, batch, key, body_hash=body_hash, asked=asked)
+        store = desk.store
         if created:
             for first in range(0, len(requests), AT_ONCE):
                 store.add_lines(tenant, row.id, first, requests[first : first + AT_ONCE])

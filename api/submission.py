@@ -1,7 +1,9 @@
 """From a caller's JSON to a recorded job: parse, check against the model and what it refers to, record."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,8 +17,9 @@ from jobs.buckets import Buckets, refuse_unknown
 from jobs.catalog import Catalog
 from jobs.editing import EditInput, StructureOperation, SwapLayersOperation, image_of
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
-from jobs.estimates import Estimate, estimate
+from jobs.estimates import Asked, Estimate, Needs, Past, estimate, media_type, needs
 from jobs.evaluation import EvaluateInput, Pictures
+from jobs.fit import pictures
 from jobs.fit_edits import check_lineage
 from jobs.inversion import MaskDegradation
 from jobs.schemas import DatasetRequest, InvertRequest, JobRequest, submit_adapter
@@ -53,9 +56,19 @@ class Desk:
         return request
 
     def record(
-        self, tenant: str, request: JobRequest, key: str | None, *, body_hash: str | None = None
+        self,
+        tenant: str,
+        request: JobRequest,
+        key: str | None,
+        *,
+        body_hash: str | None = None,
+        asked: Asked | None = None,
     ) -> tuple[JobRow, bool]:
-        """Write the row. Raises QueueFull and IdempotencyKeyReused. `body_hash`: left out, the request's."""
+        """Write the row. Raises QueueFull and IdempotencyKeyReused. `body_hash`: left out, the request's.
+        `asked`: what it is likely to need, beside its pictures; left out, that of a dataset.
+        """
+        if isinstance(request, DatasetRequest):
+            asked = self.asked(tenant, [request])
         if body_hash is None:
             body_hash = hashlib.sha256(request.model_dump_json(by_alias=True).encode()).hexdigest()
         with tracing.span("submit", job_kind=request.kind, model=request.model) as span:
@@ -66,23 +79,37 @@ class Desk:
                 body_hash=body_hash,
                 max_queued=self.settings.max_queued,
                 traceparent=tracing.traceparent(),
+                asked=asked,
             )
             span.set(job=row.id)
         if created:
             self.metrics.submitted.labels(row.kind, row.priority.value).inc()
         return row, created
 
+    def asked(self, tenant: str, requests: Sequence[JobRequest]) -> Asked:
+        """What checked requests need together, once it is known what others took."""
+        known = [(request, self.catalog.get(tenant, request.model)) for request in requests]
+
+        def together(past: Past) -> Needs:
+            seen = cache(past)
+            each = (needs(request, card, seen(request.model, media_type(request))) for request, card in known)
+            return sum(each, Needs(0))
+
+        return together
+
     def estimate(self, tenant: str, raw: bytes) -> Estimate:
         """What the job in `raw` would take. Raises as `submit` does, except for quotas."""
         request = self.checked(tenant, parse(raw))
         card = self.catalog.get(tenant, request.model)
-        media_type = f"image/{request.output.format}"
+        seen = self.store.measured(tenant, request.model, media_type(request))
+        large = isinstance(request, DatasetRequest)
+        asked = needs(request, card, seen) if large else Needs(pictures(request))
         return estimate(
             request,
             card,
-            self.store.measured(tenant, request.model, media_type),
+            seen,
             hour_price=self.settings.device_hour_price,
-            refused=self.store.refusal(tenant, request),
+            refused=self.store.refusal(tenant, asked),
         )
 
     def _check(self, tenant: str, request: JobRequest) -> None:

@@ -25,8 +25,12 @@ class UsageView(BaseModel):
     """Limit."""
     device_s_today: Meter
     """Of the attempts that ended a job."""
+    device_s_ordered: float = 0
+    """That datasets and batches in flight are likely to take, where there is a limit."""
     stored_bytes: Meter
     """Outputs, images and imported models."""
+    bytes_ordered: int = 0
+    """That datasets and batches in flight are likely to store, where there is a limit."""
     requests_per_minute: int | None
     """Limit, for each key."""
     buckets: list[str] = []

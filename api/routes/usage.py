@@ -29,6 +29,8 @@ def _view(tenant: str, found: Usage, buckets: list[str]) -> UsageView:
         images_today=Meter(used=found.images + found.images_held, limit=limits.max_images_per_day),
         images_per_job=limits.max_images_per_job,
         device_s_today=Meter(used=round(found.device_s, 3), limit=limits.max_device_s_per_day),
+        device_s_ordered=round(found.device_s_held, 3),
+        bytes_ordered=round(found.bytes_held),
         stored_bytes=Meter(used=found.stored_bytes, limit=limits.max_bytes),
         requests_per_minute=limits.max_requests_per_minute,
         buckets=buckets,

@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from jobs.estimates import Measured
-from jobs.fit import pictures
+from jobs.estimates import Asked, Measured, Needs
 from jobs.schemas import PARENTS, JobError, JobRequest, Progress, Status
 from jobs.settings import Settings
 from jobs.store import (
@@ -105,13 +104,14 @@ class JobStore:
         body_hash: str | None = None,
         max_queued: int | None = None,
         traceparent: str | None = None,
+        asked: Asked | None = None,
     ) -> tuple[JobRow, bool]:
         """Accept a job: (row, True), or (the earlier row, False) for an `idempotency_key` of the last 24 h.
 
         Parallel submits with one key wait for the first, then replay it. `body_hash` identifies the body
         for that; left out, it is that of the request. Raises IdempotencyKeyReused; QueueFull when
         `max_queued` jobs of the tenant wait; QuotaExceeded and LimitExceeded. `traceparent`: see
-        `JobRow.traceparent`.
+        `JobRow.traceparent`. `asked`: what the job is likely to need, beside its pictures.
         """
         with self.database.write(tenant) as connection:
             row, created = gateway.submit(
@@ -123,6 +123,7 @@ class JobStore:
                 max_queued=max_queued,
                 quotas=self.quotas,
                 traceparent=traceparent,
+                asked=asked,
             )
             return self._shown(connection, row), created
 
@@ -252,10 +253,10 @@ class JobStore:
         with self.database.read(tenant) as connection:
             return quota.used(connection, tenant, self.quotas)
 
-    def refusal(self, tenant: str, request: JobRequest) -> str | None:
-        """Why a submit of `request` would be refused now; None if it would not."""
+    def refusal(self, tenant: str, needs: Needs) -> str | None:
+        """Why a submit of a job with such needs would be refused now; None if it would not."""
         with self.database.read(tenant) as connection:
-            return quota.refusal(connection, tenant, pictures(request), defaults=self.quotas)
+            return quota.refusal(connection, tenant, needs, defaults=self.quotas)
 
     def measured(self, tenant: str, model: str, media_type: str) -> Measured:
         """What the tenant's latest jobs with a model took for each picture."""

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
+from jobs.estimates import Asked
 from jobs.fit import pictures
 from jobs.ids import new_job_id
 from jobs.lanes import HELD
@@ -16,6 +18,7 @@ from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, WORKED_ON, change, 
 from jobs.store.database import now, upsert
 from jobs.store.directions import refuse_name
 from jobs.store.endpoints import ensure_of_jobs
+from jobs.store.history import measured
 from jobs.store.parts import UNSUCCESSFUL
 from jobs.store.quota import Quotas, admit, hold, stored
 from jobs.store.rows import EventRow, JobRow, OutputRow, job_prefix, job_row, output_row
@@ -37,6 +40,7 @@ def submit(
     max_queued: int | None,
     quotas: Quotas,
     traceparent: str | None,
+    asked: Asked | None,
 ) -> tuple[Row[Any], bool]:
     """The new job and True, or the job that `idempotency_key` made before and False."""
     body = request.model_dump_json(by_alias=True)
@@ -48,15 +52,21 @@ def submit(
             return one(connection, tenant, earlier), False
     if isinstance(request, DirectionsRequest):
         refuse_name(connection, tenant, request.model, request.input.name)
-    images = pictures(request)
-    admit(connection, tenant, images, defaults=quotas, max_queued=max_queued)
+    needs = admit(
+        connection,
+        tenant,
+        pictures(request),
+        defaults=quotas,
+        max_queued=max_queued,
+        asked=asked and partial(asked, partial(measured, connection, tenant)),
+    )
     if request.webhook is not None:
         ensure_of_jobs(connection, tenant)
     values = new_row(tenant, job_id, request, body, now()) | {"traceparent": traceparent}
     if request.kind in PARENTS:  # it never waits itself: its parts do
         values |= {"status": Status.RUNNING, "started_at": now()}
     row = connection.execute(insert(jobs).values(values).returning(jobs)).one()
-    hold(connection, tenant, job_id, images)
+    hold(connection, tenant, job_id, needs)
     record(connection, [row])
     if request.kind in PARENTS:
         parts.found(connection, row)
@@ -190,8 +200,7 @@ def retry(
     if before.status not in UNSUCCESSFUL:
         raise _not_to_retry(before.status)
     request = job_row(before).request
-    images = pictures(request)
-    admit(connection, tenant, images, defaults=quotas, max_queued=None)
+    needs = admit(connection, tenant, pictures(request), defaults=quotas, max_queued=None)
     names = "progress result error metrics worker checkpoint_key started_at finished_at expires_at"
     fresh: dict[str, Any] = dict.fromkeys(names.split())
     rows = change(
@@ -211,7 +220,7 @@ def retry(
     )
     if not rows:
         raise _not_to_retry(one(connection, tenant, job_id).status)
-    hold(connection, tenant, job_id, images)
+    hold(connection, tenant, job_id, needs)
     # Their objects are swept with the other leftovers when the job has ended again.
     _forget_outputs(connection, tenant, job_id)
     return rows[0]

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func,
 from jobs.blobs import BUCKETS, dataset_prefix
 from jobs.dataset import ShardInput, SummaryInput
 from jobs.errors import Conflict
+from jobs.estimates import Needs
 from jobs.fit import pictures
 from jobs.ids import new_job_id
 from jobs.lanes import HELD
@@ -36,6 +37,7 @@ from jobs.store.rows import job_prefix
 from jobs.store.tables import families, jobs, outputs, removals
 
 AT_ONCE = 500  # rows of one statement
+LATEST = 50  # parts that tell what further ones will take
 SUMMARY = -1  # the place of the last part
 SUMMARY_S = 3600.0  # it may take
 UNSUCCESSFUL = (Status.FAILED, Status.CANCELED, Status.EXPIRED)
@@ -149,6 +151,24 @@ def _part(parent: Row[Any], place: int, request: JobRequest, size: int, at: Any)
     row = new_row(parent.tenant, new_job_id(), request, request.model_dump_json(by_alias=True), at)
     due = {"sent_at": at, "next_send_at": at}
     return row | due | {"parent": parent.id, "place": place, "size": size}
+
+
+def likely(connection: Connection, parent: Row[Any], images: int) -> Needs:
+    """Of so many pictures more, by what the parent's latest parts took."""
+    latest = (
+        select(jobs.c.id, jobs.c.size, jobs.c.metrics)
+        .where(of(parent), jobs.c.status == Status.SUCCEEDED, jobs.c.size > 0)
+        .order_by(jobs.c.place.desc())
+        .limit(LATEST)
+    )
+    rows = connection.execute(latest).all()
+    if not rows:
+        return Needs(images)
+    made = sum(row.size for row in rows)
+    device_ms = sum((row.metrics or {}).get("device_ms", 0) for row in rows)
+    theirs = and_(outputs.c.tenant == parent.tenant, outputs.c.job_id.in_([row.id for row in rows]), OURS)
+    size = connection.scalar(select(func.sum(outputs.c.size_bytes)).where(theirs)) or 0
+    return Needs(images, images * int(size) / made, images * device_ms / 1000 / made)
 
 
 # --- holding them back -----------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ A job that is accepted holds its place and its pictures, in the transaction that
 whatever way, the hold goes and what was used is added to the day (`settle`, called by `change`). So while
 nothing is in flight there are no holds. Bytes are counted where outputs, images and models come and go.
 
-Places and pictures are exact. Device seconds and bytes are known only afterwards: a tenant that is below the
-limit may submit, and can be above it by what its jobs in flight make.
+Places and pictures are exact. Device seconds and bytes are known only afterwards. Datasets and batches hold
+what they are likely to take, picture by picture, by what the tenant's latest jobs took (`jobs.estimates`); a
+single job is accepted while the tenant is below the limit, which it can pass by what it makes.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -33,6 +34,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.errors import LimitExceeded, QueueFull, QuotaExceeded
+from jobs.estimates import Needs
 from jobs.schemas import PARENTS, Status
 from jobs.store.database import now, upsert
 from jobs.store.tables import holds, jobs, storage, tenants, usage
@@ -81,6 +83,8 @@ class Usage:
     jobs_ended: int
     device_s: float
     stored_bytes: int
+    bytes_held: float  # that datasets and batches in flight are likely to store and use
+    device_s_held: float
     resets_in_s: float
     quotas: Quotas
 
@@ -125,6 +129,8 @@ def _used() -> Select[Any]:
         "images": select(usage.c.images).where(today_),
         "jobs_ended": select(usage.c.jobs).where(today_),
         "device_s": select(usage.c.device_s).where(today_),
+        "bytes_held": select(func.sum(holds.c.images * holds.c.bytes_each)).where(mine),
+        "device_s_held": select(func.sum(holds.c.images * holds.c.device_s_each)).where(mine),
         "stored_bytes": select(storage.c.size_bytes).where(storage.c.tenant == tenant),
     }
     columns |= {name: select(tenants.c[name]).where(tenants.c.tenant == tenant) for name in LIMITS}
@@ -133,42 +139,56 @@ def _used() -> Select[Any]:
 
 
 def admit(
-    connection: Connection, tenant: str, images: int, *, defaults: Quotas, max_queued: int | None
-) -> None:
-    """Whether one job more, with so many pictures, may be. LimitExceeded, QuotaExceeded, QueueFull if not."""
-    found = used(connection, tenant, defaults)
-    if connection.dialect.name == "postgresql" and _close(found, max_queued):
+    connection: Connection,
+    tenant: str,
+    images: int,
+    *,
+    defaults: Quotas,
+    max_queued: int | None,
+    asked: Callable[[], Needs] | None = None,
+) -> Needs:
+    """What one job more, with so many pictures, is to hold. LimitExceeded, QuotaExceeded, QueueFull if it may
+    not be. `asked`: what else it is likely to need; left out for a single job.
+    """
+    found, needs = used(connection, tenant, defaults), Needs(images)
+    if asked is not None and (found.quotas.max_bytes, found.quotas.max_device_s_per_day) != (None, None):
+        needs = asked()
+    if connection.dialect.name == "postgresql" and _close(found, needs, max_queued):
         # Near a limit submits take turns, so that none counts rows that another is about to add.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:tenant))"), {"tenant": tenant})
         found = used(connection, tenant, defaults)
-    _refuse(found, images, max_queued)
+    _refuse(found, needs, max_queued)
+    return needs
 
 
-def refusal(connection: Connection, tenant: str, images: int, *, defaults: Quotas) -> str | None:
+def refusal(connection: Connection, tenant: str, needs: Needs, *, defaults: Quotas) -> str | None:
     """Why `admit` would refuse now, in words; None if it would not."""
     try:
-        _refuse(used(connection, tenant, defaults), images, None)
+        _refuse(used(connection, tenant, defaults), needs, None)
     except (LimitExceeded, QuotaExceeded) as error:
         return str(error)
     return None
 
 
-def hold(connection: Connection, tenant: str, job_id: str, images: int) -> None:
-    """The place and the pictures of an admitted job are taken."""
-    connection.execute(insert(holds).values(tenant=tenant, job_id=job_id, images=images))
+def hold(connection: Connection, tenant: str, job_id: str, needs: Needs) -> None:
+    """The place of an admitted job, and what it needs, are taken."""
+    count = max(1, needs.images)
+    each = {"bytes_each": needs.bytes / count, "device_s_each": needs.device_s / count}
+    connection.execute(insert(holds).values(tenant=tenant, job_id=job_id, images=needs.images, **each))
 
 
-def _close(found: Usage, max_queued: int | None) -> bool:
+def _close(found: Usage, needs: Needs, max_queued: int | None) -> bool:
     quotas = found.quotas
     return (
         (max_queued is not None and found.waiting + _CROWD > max_queued)
         or (quotas.max_jobs is not None and found.jobs + _CROWD > quotas.max_jobs)
         or quotas.max_images_per_day is not None  # a job may take many
+        or needs.bytes + needs.device_s > 0
     )
 
 
-def _refuse(found: Usage, images: int, max_queued: int | None) -> None:
-    limits, tomorrow_s = found.quotas, round(found.resets_in_s) + 1
+def _refuse(found: Usage, needs: Needs, max_queued: int | None) -> None:
+    limits, images, tomorrow_s = found.quotas, needs.images, round(found.resets_in_s) + 1
     for limit, where in ((limits.max_images_per_job, "one job"), (limits.max_images_per_day, "a day")):
         if limit is not None and images > limit:
             raise LimitExceeded(f"The job makes {images} pictures, and {limit} may be made in {where}.")
@@ -192,6 +212,37 @@ def _refuse(found: Usage, images: int, max_queued: int | None) -> None:
         )
         raise QuotaExceeded(detail, retry_after_s=tomorrow_s)
     refuse_bytes(found, 0)
+    _refuse_device_s(found, needs.device_s)
+    _refuse_estimated_bytes(found, needs.bytes)
+
+
+def _refuse_device_s(found: Usage, wanted: float) -> None:
+    limit, taken = found.quotas.max_device_s_per_day, found.device_s + found.device_s_held
+    if limit is None or not wanted:
+        return
+    told = f"The job is likely to take {wanted:,.0f} device seconds, by your latest ones with the model"
+    if wanted > limit:
+        raise LimitExceeded(f"{told}; a day has {limit:,.0f}. Order fewer pictures at a time.")
+    if taken + wanted > limit:
+        left = f"of the {limit:,.0f} of today {taken:,.0f} are used or ordered"
+        detail = f"{told}; {left}. More come at 00:00 UTC; or order fewer pictures."
+        raise QuotaExceeded(detail, retry_after_s=round(found.resets_in_s) + 1)
+
+
+def _refuse_estimated_bytes(found: Usage, wanted: float) -> None:
+    limit, taken = found.quotas.max_bytes, found.stored_bytes + found.bytes_held
+    if limit is None or not wanted:
+        return
+    told = f"The job is likely to store {wanted / 1e6:,.1f} MB"
+    if wanted > limit:
+        detail = (
+            f"{told}; {limit / 1e6:,.1f} MB may be stored. Order fewer or smaller pictures, or jpeg or webp."
+        )
+        raise LimitExceeded(detail)
+    if taken + wanted > limit:
+        left = f"of {limit / 1e6:,.1f} MB {taken / 1e6:,.1f} are stored or ordered"
+        detail = f"{told}; {left}. Delete jobs to make room, or order fewer pictures."
+        raise QuotaExceeded(detail, retry_after_s=BYTES_RETRY_S)
 
 
 def refuse_bytes(found: Usage, size: int) -> None:

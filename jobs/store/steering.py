@@ -1,5 +1,6 @@
 """How callers steer a job that is done in parts: pause, resume, retry what failed, extend a dataset."""
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select, update
@@ -78,8 +79,11 @@ def _refuse_but_datasets(row: Row[Any]) -> None:
 
 
 def _reopen(connection: Connection, row: Row[Any], pictures: int, defaults: Quotas) -> None:
-    """Take hold of further pictures. A parent that has ended runs again, and its summary is forgotten."""
-    admit(connection, row.tenant, pictures, defaults=defaults, max_queued=None)
+    """Take hold of further pictures, which will take what those took that are made. A parent that has ended
+    runs again, and its summary is forgotten.
+    """
+    likely = partial(parts.likely, connection, row, pictures)
+    needs = admit(connection, row.tenant, pictures, defaults=defaults, max_queued=None, asked=likely)
     if not Status(row.status).terminal:
         mine = and_(holds.c.tenant == row.tenant, holds.c.job_id == row.id)
         connection.execute(update(holds).where(mine).values(images=holds.c.images + pictures))
@@ -94,7 +98,7 @@ def _reopen(connection: Connection, row: Row[Any], pictures: int, defaults: Quot
         }
         if not change(connection, mine, status=Status.RUNNING, cancel_requested=False, **values):
             raise Conflict("the job has just changed", code="in_progress")
-        hold(connection, row.tenant, row.id, pictures)
+        hold(connection, row.tenant, row.id, needs)
     # The record of the end, if one is under way or written, is not true any more.
     parts.forget_summary(connection, row)
 

@@ -265,6 +265,8 @@ holds = Table(
     Column("tenant", String, primary_key=True),
     Column("job_id", String, primary_key=True),
     Column("images", Integer, nullable=False),  # that the job will make
+    Column("bytes_each", Double, nullable=False, server_default="0"),  # of a dataset or batch: what one of
+    Column("device_s_each", Double, nullable=False, server_default="0"),  # its pictures is likely to take
     _of_job(),
 )
 """What jobs in flight may still use up: written with the job, gone when it has ended."""

@@ -3,6 +3,7 @@
 import json
 
 from jobs.schemas import Status
+from jobs.store import Quotas
 
 from .test_bad_input import assert_problem
 
@@ -36,6 +37,16 @@ def test_a_batch_is_a_job_whose_parts_are_its_lines(client, store):
     assert [job["id"] for job in client.get("/v1/jobs").json()["data"]] == [batch["id"]]
     assert [job["id"] for job in client.get("/v1/batches").json()["data"]] == [batch["id"]]
     assert {due.kind for due in store.due_for_send()} == {"generate", "edit"}
+
+
+def test_a_batch_needs_what_all_its_lines_need(client, store):
+    """32 pixels: about 2 kB a picture, as long as none was made."""
+    store.quotas = Quotas(max_bytes=10_000)
+    reply = post(client, *[line(f"n{n}") for n in range(9)])
+    assert_problem(reply, 422, "limit_exceeded")
+    assert "likely to store" in reply.json()["detail"] and client.get("/v1/jobs").json()["data"] == []
+    assert post(client, *[line(f"n{n}") for n in range(4)]).status_code == 202
+    assert_problem(post(client, line("one"), line("more")), 429, "quota")
 
 
 def test_every_line_that_cannot_be_taken_is_named_and_nothing_is_recorded(client):

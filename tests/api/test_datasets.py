@@ -6,7 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.buckets import read_buckets
+from jobs.estimates import BYTES_A_FILE
 from jobs.schemas import Status
+from jobs.store import OutputRow, Quotas
 
 from .conftest import BASE
 from .test_bad_input import assert_problem
@@ -52,6 +54,23 @@ def test_an_estimate_tells_and_records_nothing(client):
 def test_what_cannot_be_made_is_refused_at_once(client, given, code):
     reply = client.post("/v1/jobs", json=dataset(**given))
     assert_problem(reply, 409 if code == "model_mismatch" else 422, code)
+
+
+def test_what_would_not_fit_is_refused_at_once_and_the_estimate_says_the_same(make_app, store, worker):
+    store.quotas = Quotas(max_bytes=2_000_000, max_device_s_per_day=10)
+    with TestClient(make_app(), base_url=BASE) as client:
+        seen = client.post("/v1/jobs", json={"kind": "generate", "model": "faces"}).json()["id"]
+        claim = worker.claim(seen)
+        png = OutputRow("a.png", "image", "t/default/a.png", "image/png", 1000, "0" * 64)
+        store.finish(claim, Status.SUCCEEDED, outputs=[png], metrics={"device_ms": 20})
+        for count, code, status in ((2000, "limit_exceeded", 422), (400, None, 202), (400, "quota", 429)):
+            told = client.post("/v1/estimates", json=dataset(count=count)).json()
+            assert (told["refused"] is not None) == (code is not None)
+            reply = client.post("/v1/jobs", json=dataset(count=count))
+            assert reply.status_code == status and reply.json().get("code") == code
+            assert code is None or reply.json()["detail"] == told["refused"]
+        usage = client.get("/v1/usage").json()
+        assert (usage["device_s_ordered"], usage["bytes_ordered"]) == (8, 400 * (1000 + BYTES_A_FILE))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from jobs.errors import Conflict, QuotaExceeded
+from jobs.errors import Conflict, LimitExceeded, QuotaExceeded
+from jobs.estimates import Needs
 from jobs.lanes import HELD, LANES
 from jobs.schemas import PAYLOAD_VERSION, JobError, Kind, Status, request_adapter
 from jobs.store import OutputRow, Quotas
@@ -14,10 +15,15 @@ from tests.jobs.given import TENANT, ask, claim
 KINDS = [kind.value for kind in Kind]
 
 
-def dataset(store, count=10, size=2, **given):
+def dataset(store, count=10, size=2, asked=None, **given):
     body = {"count": count, "shard_size": size, "model_sha256": "0" * 64} | given
     request = {"kind": "dataset", "model": "portraits", "input": body}
-    return store.submit(TENANT, request_adapter.validate_json(json.dumps(request)))[0]
+    return store.submit(TENANT, request_adapter.validate_json(json.dumps(request)), asked=asked)[0]
+
+
+def needing(images, each_bytes=0.0, each_s=0.0):
+    """What a caller's desk says that so many pictures need."""
+    return lambda past: Needs(images, images * each_bytes, images * each_s)
 
 
 def batch(store, lines):
@@ -206,6 +212,60 @@ def test_more_pictures_than_may_be_are_refused_at_once(store):
     dataset(store, count=8)
     with pytest.raises(QuotaExceeded):
         dataset(store, count=4)
+
+
+@pytest.mark.parametrize(
+    ("quota", "each", "words"),
+    [
+        ({"max_bytes": 1000}, {"each_bytes": 100}, "Delete jobs"),
+        ({"max_device_s_per_day": 100.0}, {"each_s": 10}, "00:00 UTC"),
+    ],
+)
+def test_what_datasets_are_likely_to_take_is_held_and_given_back_as_they_are_made(store, quota, each, words):
+    store.quotas = Quotas(**quota)
+    row = dataset(store, count=6, size=3, asked=needing(6, **each))
+    with pytest.raises(QuotaExceeded, match=words):
+        dataset(store, count=5, asked=needing(5, **each))
+    with pytest.raises(LimitExceeded, match="fewer"):
+        dataset(store, count=11, asked=needing(11, **each))
+    assert "likely" in store.refusal(TENANT, needing(5, **each)(None))
+    assert store.refusal(TENANT, needing(4, **each)(None)) is None
+    end(store, parts(store, row)[0])  # for less than was thought: half a second, no bytes
+    assert store.usage(TENANT).bytes_held == 3 * each.get("each_bytes", 0)
+    second = dataset(store, count=5, asked=needing(5, **each))
+    store.cancel(TENANT, second.id)
+    assert store.usage(TENANT).device_s_held == 3 * each.get("each_s", 0)
+
+
+def test_without_a_limit_nothing_is_asked_of_the_past(store):
+    store.quotas = Quotas(max_images_per_day=100)
+    dataset(store, asked=lambda past: pytest.fail("it is asked"))
+
+
+def test_an_extension_is_likely_to_take_what_was_taken(store):
+    row = dataset(store, count=4)
+    for part in parts(store, row):
+        tar = OutputRow(
+            f"{part.place}.tar", "shard", f"t/x/{part.place}.tar", "application/x-tar", 80, "0" * 64
+        )
+        end(store, part, outputs=[tar])
+    end_all(store, row)
+    store.quotas = Quotas(max_bytes=300, max_device_s_per_day=100.0)
+    with pytest.raises(QuotaExceeded, match="stored or ordered"):
+        store.extend(TENANT, row.id, 4)  # 160 more, beside as many
+    store.extend(TENANT, row.id, 2)
+    assert (store.usage(TENANT).bytes_held, store.usage(TENANT).device_s_held) == (80, 0.5)
+
+
+def test_what_lies_in_a_bucket_of_the_tenant_s_is_not_counted(store):
+    row = dataset(store, count=2)
+    [part] = parts(store, row)
+    key = f"b/acme/{TENANT}/{row.id}/train-000000.tar"
+    end(store, part, outputs=[OutputRow("a.tar", "shard", key, "application/x-tar", 8, "0" * 64)])
+    assert store.usage(TENANT).stored_bytes == 0
+    end_all(store, row)
+    store.delete(TENANT, row.id)
+    assert store.usage(TENANT).stored_bytes == 0
 
 
 def test_a_prefix_is_one_datasets(store):
