@@ -40,6 +40,7 @@ from jobs.store.rows import (
     ModelRow,
     OutputRow,
     job_prefix,
+    job_row,
 )
 from jobs.store.webhooks import WebhookStore
 from jobs.store.worker import Limits, Reason
@@ -125,6 +126,8 @@ class JobStore:
                 traceparent=traceparent,
                 asked=asked,
             )
+            if created and row.kind not in PARENTS:
+                return job_row(row), True  # without files yet
             return self._shown(connection, row), created
 
     def get(self, tenant: str, job_id: str) -> JobRow:

@@ -4,10 +4,11 @@ No row is an ordinary answer: somebody else was first. What callers can see rais
 leaves an event, in the same transaction, and a terminal one settles what the job held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, literal_column, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from jobs.lanes import lane_of
 from jobs.schemas import PAYLOAD_VERSION, JobRequest, Status
@@ -20,18 +21,31 @@ FIRST_SEND_S = 3.0  # a queued job that nobody claims is sent again after 3 s, 6
 LONGEST_SEND_S = 300.0
 
 
-def change(
-    connection: Connection, *where: ColumnElement[bool], made: int = 0, **values: Any
-) -> Sequence[Row[Any]]:
-    """Set `values` where all of `where` holds; returns the changed jobs. A new status is an event.
+Change = ReturningUpdate[Any]
 
-    `made`: pictures that the job publishes with this change.
-    """
-    statement = update(jobs).where(*where).values(seq=jobs.c.seq + 1, **values).returning(jobs)
-    rows = connection.execute(statement).all()
+
+def change(connection: Connection, *where: ColumnElement[bool], **values: Any) -> Sequence[Row[Any]]:
+    """Set `values` where all of `where` holds; returns the changed jobs. A new status is an event."""
+    statement = changing(*where, **values)
     if "status" in values or "cancel_requested" in values:
-        record(connection, rows)
-        settle(connection, rows, made)
+        return transition(connection, statement)
+    return connection.execute(statement).all()
+
+
+def changing(*where: ColumnElement[bool], **values: Any) -> Change:
+    """The statement of `change`. To build it takes several times as long as to run it, so what happens to
+    every job has it built once, with bind parameters.
+    """
+    return update(jobs).where(*where).values(seq=jobs.c.seq + 1, **values).returning(jobs)
+
+
+def transition(
+    connection: Connection, statement: Change, given: Mapping[str, Any] | None = None, *, made: int = 0
+) -> Sequence[Row[Any]]:
+    """Run a statement that sets a status. `made`: pictures that the job publishes with it."""
+    rows = connection.execute(statement, given or {}).all()
+    record(connection, rows)
+    settle(connection, rows, made)
     return rows
 
 
@@ -39,8 +53,11 @@ def record(connection: Connection, rows: Sequence[Row[Any]]) -> None:
     """Write what the jobs have just become as events, and the webhooks that tell of it."""
     if rows:
         written = [_event(row) for row in rows]
-        connection.execute(insert(events).values(written))
+        connection.execute(_WRITE, written)
         outbox.tell(connection, rows, [event["body"] for event in written])
+
+
+_WRITE = insert(events).values(at=now())
 
 
 def _event(row: Row[Any]) -> dict[str, Any]:
@@ -56,7 +73,6 @@ def _event(row: Row[Any]) -> dict[str, Any]:
         "seq": row.seq,
         "type": "status",
         "body": body,
-        "at": now(),
     }
 
 
@@ -69,8 +85,8 @@ def locked_ids(connection: Connection, *where: ColumnElement[bool], limit: int) 
     return list(connection.scalars(statement))
 
 
-def new_row(tenant: str, job_id: str, request: JobRequest, body: str, at: Any) -> dict[str, Any]:
-    """Values of a job that waits from `at`, a time or an expression. `body`: the request as JSON."""
+def new_row(tenant: str, job_id: str, request: JobRequest, body: str) -> dict[str, Any]:
+    """Values of a job that waits, but for `new_times`. `body`: the request as JSON."""
     return {
         "tenant": tenant,
         "id": job_id,
@@ -88,12 +104,18 @@ def new_row(tenant: str, job_id: str, request: JobRequest, body: str, at: Any) -
         "fence": 0,
         "attempts": 0,
         "losses": 0,
+        "swept": False,
+        "sends": 0,
+    }
+
+
+def new_times(at: Any, deadline_s: Any) -> dict[str, Any]:
+    """Those of a job that waits from `at`, a time or an expression."""
+    return {
         "created_at": at,
         "queued_at": at,
-        "deadline_at": None if request.deadline_s is None else at + request.deadline_s,
-        "swept": False,
+        "deadline_at": None if deadline_s is None else at + deadline_s,
         # The gateway sends it at once; the reaper looks whether that worked.
-        "sends": 0,
         "sent_at": at + FIRST_SEND_S,
         "next_send_at": at + FIRST_SEND_S,
     }

@@ -5,7 +5,20 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from jobs.errors import Conflict, IdempotencyKeyReused, NotFound
 from jobs.estimates import Asked
@@ -14,7 +27,17 @@ from jobs.ids import new_job_id
 from jobs.lanes import HELD
 from jobs.schemas import PARENTS, DirectionsRequest, JobRequest, Status
 from jobs.store import parts, steering
-from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, WORKED_ON, change, new_row, record, send_in
+from jobs.store.change import (
+    FIRST_SEND_S,
+    QUEUED,
+    RUNNING,
+    WORKED_ON,
+    change,
+    new_row,
+    new_times,
+    record,
+    send_in,
+)
 from jobs.store.database import now, upsert
 from jobs.store.directions import refuse_name
 from jobs.store.endpoints import ensure_of_jobs
@@ -62,15 +85,21 @@ def submit(
     )
     if request.webhook is not None:
         ensure_of_jobs(connection, tenant)
-    values = new_row(tenant, job_id, request, body, now()) | {"traceparent": traceparent}
+    values = new_row(tenant, job_id, request, body) | {"traceparent": traceparent}
+    statement = _SUBMIT
     if request.kind in PARENTS:  # it never waits itself: its parts do
-        values |= {"status": Status.RUNNING, "started_at": now()}
-    row = connection.execute(insert(jobs).values(values).returning(jobs)).one()
+        values |= {"status": Status.RUNNING}
+        statement = statement.values(started_at=now())
+    row = connection.execute(statement, values | {"deadline_s": request.deadline_s}).one()
     hold(connection, tenant, job_id, needs)
     record(connection, [row])
     if request.kind in PARENTS:
         parts.found(connection, row)
     return row, True
+
+
+# What is asked for each job is built once: that takes several times as long as asking.
+_SUBMIT = insert(jobs).values(new_times(now(), bindparam("deadline_s", type_=Double))).returning(jobs)
 
 
 def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job_id: str) -> str | None:
@@ -100,15 +129,27 @@ def _is(tenant: str, job_id: str) -> ColumnElement[bool]:
     return and_(jobs.c.tenant == tenant, jobs.c.id == job_id)
 
 
+_ONE = select(jobs).where(jobs.c.tenant == bindparam("of"), jobs.c.id == bindparam("job"))
+_SEQ = _ONE.with_only_columns(jobs.c.seq)
+_OUTPUTS = (
+    select(outputs)
+    .where(
+        outputs.c.tenant.in_(bindparam("of", expanding=True)),
+        outputs.c.job_id.in_(bindparam("jobs", expanding=True)),
+    )
+    .order_by(outputs.c.position)
+)
+
+
 def one(connection: Connection, tenant: str, job_id: str) -> Row[Any]:
-    row = connection.execute(select(jobs).where(_is(tenant, job_id))).one_or_none()
+    row = connection.execute(_ONE, {"of": tenant, "job": job_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no job {job_id!r}")
     return row
 
 
 def seq_of(connection: Connection, tenant: str, job_id: str) -> int:
-    seq = connection.scalar(select(jobs.c.seq).where(_is(tenant, job_id)))
+    seq = connection.scalar(_SEQ, {"of": tenant, "job": job_id})
     if seq is None:
         raise NotFound(f"there is no job {job_id!r}")
     return seq
@@ -117,11 +158,10 @@ def seq_of(connection: Connection, tenant: str, job_id: str) -> int:
 def with_outputs(connection: Connection, rows: Sequence[Row[Any]]) -> list[JobRow]:
     """The records of `rows`, each with its published files in the order in which they were given."""
     found: dict[str, list[OutputRow]] = {row.id: [] for row in rows}
-    tenants = {row.tenant for row in rows}
     summaries = parts.summaries(connection, rows)  # those of a parent are its summary's
-    wanted = outputs.c.tenant.in_(tenants) & outputs.c.job_id.in_([*found, *summaries])
     if rows:
-        for row in connection.execute(select(outputs).where(wanted).order_by(outputs.c.position)):
+        wanted = {"of": list({row.tenant for row in rows}), "jobs": [*found, *summaries]}
+        for row in connection.execute(_OUTPUTS, wanted):
             for job_id in {row.job_id, summaries.get(row.job_id)} & found.keys():
                 found[job_id].append(output_row(row))
     return [job_row(row, tuple(found[row.id]), parts.counts(connection, row)) for row in rows]

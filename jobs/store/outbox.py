@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from jobs.ids import new_delivery_id, new_event_id
 from jobs.schemas import Status
@@ -66,14 +66,22 @@ def _endpoints(connection: Connection, tenants: Iterable[str]) -> Mapping[str, S
 
     Locked, so that none is removed before its deliveries are written: that would fail the job's own change.
     """
-    wanted = select(webhooks).where(
-        webhooks.c.tenant.in_(tenants), webhooks.c.disabled_at.is_(None), webhooks.c.url.is_not(None)
-    )
-    wanted = wanted.order_by(webhooks.c.tenant, webhooks.c.id).with_for_update(read=True, key_share=True)
     found: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(wanted):
+    for row in connection.execute(_OPEN, {"of": list(tenants)}):
         found[row.tenant].append(row)
     return found
+
+
+_OPEN = (
+    select(webhooks)
+    .where(
+        webhooks.c.tenant.in_(bindparam("of", expanding=True)),
+        webhooks.c.disabled_at.is_(None),
+        webhooks.c.url.is_not(None),
+    )
+    .order_by(webhooks.c.tenant, webhooks.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def _receivers(

@@ -30,7 +30,7 @@ from jobs.schemas import (
     SummaryRequest,
     request_adapter,
 )
-from jobs.store.change import QUEUED, new_row, send_in
+from jobs.store.change import QUEUED, new_row, new_times, send_in
 from jobs.store.database import now
 from jobs.store.quota import stored
 from jobs.store.rows import job_prefix
@@ -148,7 +148,8 @@ def make_summary(connection: Connection, parent: Row[Any]) -> None:
 
 
 def _part(parent: Row[Any], place: int, request: JobRequest, size: int, at: Any) -> dict[str, Any]:
-    row = new_row(parent.tenant, new_job_id(), request, request.model_dump_json(by_alias=True), at)
+    row = new_row(parent.tenant, new_job_id(), request, request.model_dump_json(by_alias=True))
+    row |= new_times(at, request.deadline_s)
     due = {"sent_at": at, "next_send_at": at}
     return row | due | {"parent": parent.id, "place": place, "size": size}
 

@@ -33,6 +33,7 @@ from jobs.store.rows import Claim
 from jobs.store.tables import jobs, turns
 from jobs.store.worker import Limits, claim, fresh
 
+_STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job"))
 _RUNNING = select(jobs.c.tenant, func.count()).where(WORKED_ON).group_by(jobs.c.tenant)
 
 
@@ -47,7 +48,7 @@ def claim_fairest(
     limits: Limits,
 ) -> Claim | None:
     """The job `hint`, if its worker has fallen silent; else the fairest that waits in `lanes`; else None."""
-    status = connection.scalar(select(jobs.c.status).where(jobs.c.id == hint))
+    status = connection.scalar(_STATUS, {"job": hint})
     if status == Status.RUNNING:
         taken = claim(connection, hint, worker, payload_version=payload_version, limits=limits)
         if taken is not None:
@@ -124,10 +125,12 @@ def _tenants() -> CTE:
     return first.union_all(select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
 
 
+_FREE = select(turns.c.tenant).where(turns.c.tenant == bindparam("of")).with_for_update(skip_locked=True)
+_SERVE = update(turns).where(turns.c.tenant.in_(_FREE)).values(served_at=now())
+
+
 def _serve(connection: Connection, tenant: str) -> None:
     """The tenant was served now. Claims of one tenant do not wait for each other here."""
-    free = select(turns.c.tenant).where(turns.c.tenant == tenant).with_for_update(skip_locked=True)
-    done = update(turns).where(turns.c.tenant.in_(free)).values(served_at=now())
-    if not connection.execute(done).rowcount:
+    if not connection.execute(_SERVE, {"of": tenant}).rowcount:
         first = upsert(connection, turns).values(tenant=tenant, served_at=now())
         connection.execute(first.on_conflict_do_nothing())

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Table,
     bindparam,
     delete,
     func,
@@ -36,7 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from jobs.errors import LimitExceeded, QueueFull, QuotaExceeded
 from jobs.estimates import Needs
 from jobs.schemas import PARENTS, Status
-from jobs.store.database import now, upsert
+from jobs.store.database import INSERTS, now
 from jobs.store.tables import holds, jobs, storage, tenants, usage
 
 DAY_S = 86400
@@ -262,9 +263,8 @@ def settle(connection: Connection, rows: Sequence[Row[Any]], made: int = 0) -> N
     over = {row.id: row for row in rows if Status(row.status).terminal}
     if not over:
         return
-    gone = delete(holds).where(holds.c.job_id.in_(over)).returning(holds.c.job_id, holds.c.images)
     totals: dict[str, dict[str, float]] = defaultdict(lambda: {"jobs": 0, "images": 0, "device_s": 0.0})
-    for job_id, images in connection.execute(gone):
+    for job_id, images in connection.execute(_LET_GO, {"over": list(over)}):
         row = over[job_id]
         total = totals[row.tenant]
         total["jobs"] += 1
@@ -275,7 +275,14 @@ def settle(connection: Connection, rows: Sequence[Row[Any]], made: int = 0) -> N
             _settle_part(connection, row, totals[row.tenant])
     for tenant in sorted(totals):  # in one order, or two reapers could wait for each other
         if any(totals[tenant].values()):
-            _add(connection, usage, {"tenant": tenant, "day": today()}, totals[tenant])
+            _add(connection, usage, tenant, totals[tenant])
+
+
+_LET_GO = (
+    delete(holds)
+    .where(holds.c.job_id.in_(bindparam("over", expanding=True)))
+    .returning(holds.c.job_id, holds.c.images)
+)
 
 
 def _device_s(row: Row[Any]) -> float:
@@ -303,10 +310,19 @@ def stored(connection: Connection, sizes: Mapping[str, int]) -> None:
     """So many bytes more (or, negative, fewer) by tenant are stored."""
     for tenant in sorted(sizes):
         if sizes[tenant]:
-            _add(connection, storage, {"tenant": tenant}, {"size_bytes": sizes[tenant]})
+            _add(connection, storage, tenant, {"size_bytes": sizes[tenant]})
 
 
-def _add(connection: Connection, table: Any, key: Mapping[str, Any], more: Mapping[str, float]) -> None:
-    statement = upsert(connection, table).values({**key, **more})
-    sums = {name: table.c[name] + statement.excluded[name] for name in more}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=sums))
+def _add(connection: Connection, table: Table, tenant: str, more: Mapping[str, float]) -> None:
+    statement = _adding(connection.dialect.name, table, tuple(more))
+    connection.execute(statement, {"tenant": tenant, **more})
+
+
+@cache
+def _adding(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
+    """Adds to these columns of the tenant's row, of today where the table has days."""
+    statement = INSERTS[dialect](table)
+    if "day" in table.c:
+        statement = statement.values(day=today())
+    sums = {name: table.c[name] + statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)

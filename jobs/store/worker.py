@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Row,
     and_,
+    bindparam,
     case,
     insert,
     literal,
@@ -22,7 +25,7 @@ from sqlalchemy import (
 from jobs.blobs import BUCKETS
 from jobs.schemas import JobError, Kind, Progress, Status
 from jobs.store import outbox
-from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, change, send_in
+from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, Change, change, changing, send_in, transition
 from jobs.store.database import now
 from jobs.store.directions import put_directions
 from jobs.store.library import put_model
@@ -51,27 +54,32 @@ def claim(
     connection: Connection, job_id: str, worker: str, *, payload_version: int, limits: Limits
 ) -> Claim | None:
     """Take the job, with a new fence; None when it is not to be had. A lapsed lease counts as a loss."""
+    given = {"job": job_id, "by": worker, "version": payload_version}
+    rows = transition(connection, _claiming(limits), given)
+    if not rows:
+        return None
+    row = job_row(rows[0])
+    return Claim(row, fence=row.fence, worker=worker, checkpoint_key=row.checkpoint_key)
+
+
+@lru_cache(maxsize=16)
+def _claiming(limits: Limits) -> Change:
     waiting = and_(QUEUED, fresh(limits))
     lapsed = and_(RUNNING, jobs.c.lease_until < now(), jobs.c.losses + 1 < limits.max_losses)
-    rows = change(
-        connection,
-        jobs.c.id == job_id,
-        jobs.c.payload_version <= payload_version,
+    return changing(
+        jobs.c.id == bindparam("job"),
+        jobs.c.payload_version <= bindparam("version"),
         ~jobs.c.cancel_requested,
         or_(waiting, lapsed),
         status=Status.RUNNING,
         fence=jobs.c.fence + 1,
         attempts=case((RUNNING, jobs.c.attempts), else_=jobs.c.attempts + 1),
         losses=case((RUNNING, jobs.c.losses + 1), else_=jobs.c.losses),
-        worker=worker,
+        worker=bindparam("by"),
         lease_until=now() + limits.lease_s,
         progress_at=now(),
         started_at=case((jobs.c.started_at.is_(None), now()), else_=jobs.c.started_at),
     )
-    if not rows:
-        return None
-    row = job_row(rows[0])
-    return Claim(row, fence=row.fence, worker=worker, checkpoint_key=row.checkpoint_key)
 
 
 def fresh(limits: Limits) -> ColumnElement[bool]:
@@ -192,20 +200,23 @@ def finish(
     limits: Limits,
 ) -> bool:
     """End the job and make its outputs visible; False, and nothing is, when it is no longer this claim's."""
-    values = ended(status, error) | {"result": result, "metrics": metrics}
+    values: dict[str, Any] = {"status": status, "error": error and error.model_dump()}
+    values |= {"result": result, "metrics": metrics}
     if status == Status.SUCCEEDED and progress is None:
         progress = Progress(value=1)
     if progress is not None:
         values["progress"] = progress.model_dump(exclude_none=True)
-    if published:
-        values["expires_at"] = _expires(claim, limits)
+    given = {f"new_{name}": value for name, value in values.items()}
+    given |= {"job": claim.job_id, "held": claim.fence}
+    kept = {"kept_s": _kept_s(claim, limits)}
     made = sum(output.role in PICTURES for output in published)
-    changed = change(connection, held(claim), made=made, **values)
+    statement = _ending(frozenset(values), expires=bool(published))
+    changed = transition(connection, statement, given | (kept if published else {}), made=made)
     if not changed:
         return False
     if published:
-        rows = [_output(claim, place, output, limits) for place, output in enumerate(published)]
-        connection.execute(insert(outputs).values(rows))
+        rows = [_output(claim, place, output) | kept for place, output in enumerate(published)]
+        connection.execute(_PUBLISH, rows)
         ours = [output for output in published if not (output.key or "").startswith(BUCKETS)]
         stored(connection, {claim.row.tenant: sum(output.size_bytes for output in ours)})
         told = [outbox.Happening(changed[0], "output", {"output": output.name}) for output in published]
@@ -217,11 +228,23 @@ def finish(
     return True
 
 
-def _output(claim: Claim, place: int, output: OutputRow, limits: Limits) -> dict[str, Any]:
-    about_job = {"tenant": claim.row.tenant, "job_id": claim.job_id, "position": place}
-    return vars(output) | about_job | {"expires_at": _expires(claim, limits)}
+_EXPIRES = now() + bindparam("kept_s", type_=Double)
+_PUBLISH = insert(outputs).values(expires_at=_EXPIRES)
 
 
-def _expires(claim: Claim, limits: Limits) -> ColumnElement[float]:
+@cache
+def _ending(filled: frozenset[str], *, expires: bool) -> Change:
+    values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in filled}
+    if expires:
+        values["expires_at"] = _EXPIRES
+    mine = and_(jobs.c.id == bindparam("job"), jobs.c.fence == bindparam("held"), RUNNING)
+    return changing(mine, finished_at=now(), lease_until=None, **values)
+
+
+def _output(claim: Claim, place: int, output: OutputRow) -> dict[str, Any]:
+    return vars(output) | {"tenant": claim.row.tenant, "job_id": claim.job_id, "position": place}
+
+
+def _kept_s(claim: Claim, limits: Limits) -> float:
     """A dataset is kept until it is deleted."""
-    return now() + (KEPT_S if claim.row.kind in (Kind.SHARD, Kind.SUMMARY) else limits.artifact_ttl_s)
+    return KEPT_S if claim.row.kind in (Kind.SHARD, Kind.SUMMARY) else limits.artifact_ttl_s
