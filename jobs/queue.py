@@ -173,9 +173,6 @@ def _worker() -> dict[str, Any]:
 
 def _transport() -> dict[str, Any]:
     return {
-        "visibility_timeout": 3600,  # the same for producers and workers
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,  # together: look every 10 s, not every 100 s
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,

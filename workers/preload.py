@@ -25,13 +25,16 @@ def preload(names: Iterable[str], context: Context) -> None:
         began = time.monotonic()
         model = context.models.get(DEFAULT_TENANT, name)
         truncation = Truncation(class_index=0 if model.generator.c_dim else None)
-        codes = mapping_inputs(model, from_seeds([0], model.generator), truncation)
+        z = mapping_inputs(model, from_seeds([0], model.generator), truncation)
+        codes = [z]
         if isinstance(model.generator, StyleGenerator):
-            ws = context.engine.forward(*placed(model, painting.map_z), codes).result()
+            ws = context.engine.forward(*placed(model, painting.map_z), z).result()
             assert isinstance(ws, Tensor)
-            codes = {"ws": ws}
+            codes.append({"ws": ws})
         paint = painting.Paint("const", psi=psi_of(model.generator, truncation))
-        context.engine.forward(*placed(model, paint), codes).result()
-        if noises := NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1):
-            context.engine.forward(*placed(model, painting.Paint()), {**codes, **noises}).result()
+        noises = NoiseSource("random", identities=[("", 0)]).inputs(model.generator, 0, 1)
+        for code in codes:
+            context.engine.forward(*placed(model, paint), code).result()
+            if noises:
+                context.engine.forward(*placed(model, painting.Paint()), {**code, **noises}).result()
         logger.info("model %s is loaded (%.1f s)", name, time.monotonic() - began)

@@ -94,6 +94,8 @@ def on_backend(backend: Backend, op: Op, inputs: Tensors) -> Tensor:
     assert isinstance(op, painting.Paint)
     noises = {n.removeprefix(painting.NOISE): t for n, t in given.items() if n.startswith(painting.NOISE)}
     codes = {name: value for name, value in given.items() if not name.startswith(painting.NOISE)}
+    if (psi := codes.pop("psi", None)) is not None:
+        codes = {"ws": backend.map(codes["z"], codes.get("c"), psi)}
     return backend.paint(codes, op.noise, noises, op.psi)
 
 

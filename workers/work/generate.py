@@ -48,7 +48,8 @@ def generate(job: Job) -> Result:
 
 
 def _pictures(job: Job, model: LoadedModel, latents: Latents) -> Result:
-    inputs = paintable(job, model, latents, truncation_of(job, model))
+    mapped = job.request.output.latents not in ("none", "z")
+    inputs = paintable(job, model, latents, truncation_of(job, model), mapped=mapped)
     put_latents(job, model, inputs, latents, _about(job, model))
     gallery = Gallery(job, "image")
     collage: Collage | None = None

@@ -32,9 +32,9 @@ def map_z(generator: StyleGenerator, inputs: Inputs) -> Tensor:
 
 @dataclass(frozen=True)
 class Paint:
-    """Codes -> pictures. A code is ws (N, L, w_dim) or styles (N, S), with `noise:<layer>` (N, 1, H, W) for
-    the layers whose noise is given and `features:<layer>` (N, C, H, W) for one whose output is; or, for
-    families without W, z (N, z_dim) and perhaps c (N, c_dim).
+    """Codes -> pictures. A code is ws (N, L, w_dim), styles (N, S), or what `map_z` takes, with
+    `noise:<layer>` (N, 1, H, W) for the layers whose noise is given and `features:<layer>` (N, C, H, W) for
+    one whose output is; or, for families without W, z (N, z_dim) and perhaps c (N, c_dim).
     """
 
     noise: Noise = "none"  # of the layers whose noise is not given
@@ -56,7 +56,7 @@ class Paint:
         if "styles" in inputs:
             styles = generator.split_styles(inputs["styles"])
         else:
-            styles = generator.styles(inputs["ws"])
+            styles = generator.styles(inputs["ws"] if "ws" in inputs else map_z(generator, inputs))
         both = _one_after_the_other(standing(inputs) or pass_on, hook or pass_on)
         return generator.synthesize_styles(styles, self.noise, noises or None, lod=self.lod, hook=both)
 
