@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 from api.body import parse_json
 from api.metrics import Metrics
 from api.problems import invalid
-from jobs import tracing
+from jobs import fit, tracing
 from jobs.buckets import Buckets, refuse_unknown
+from jobs.cards import Card
 from jobs.catalog import Catalog
 from jobs.editing import EditInput, StructureOperation, SwapLayersOperation, image_of
 from jobs.errors import NotFound, UnknownArtifact, UnknownImage
@@ -51,8 +52,9 @@ class Desk:
 
     def checked(self, tenant: str, request: JobRequest) -> JobRequest:
         """The request with every default filled in, if it can be carried out. Raises BadRequest."""
-        request = self.catalog.completed(tenant, request)
-        self._check(tenant, request)
+        card = self.catalog.get(tenant, request.model)
+        request = fit.completed(request, card)
+        self._check(tenant, request, card)
         return request
 
     def record(
@@ -112,10 +114,10 @@ class Desk:
             refused=self.store.refusal(tenant, asked),
         )
 
-    def _check(self, tenant: str, request: JobRequest) -> None:
+    def _check(self, tenant: str, request: JobRequest, card: Card) -> None:
         if isinstance(request, DatasetRequest) and request.output.bucket is not None:
             refuse_unknown(self.buckets, tenant, request.output.bucket)
-        self.catalog.check(request, self.catalog.get(tenant, request.model))
+        self.catalog.check(request, card)
         source = None if isinstance(request, InvertRequest) else getattr(request.input, "source", None)
         images = getattr(request.input if source is None else source, "images", None)
         for image in images or ():

@@ -106,26 +106,29 @@ async def _stop(task: asyncio.Task[None]) -> None:
         logger.warning("live events ended early: %s", error)
 
 
-async def until_changed(
-    request: Request, tenant: str, job_id: str, *, after_seq: int | None, wait_s: float
-) -> JobRow:
-    """The job as soon as its `seq` exceeds `after_seq` (None: as soon as it is terminal), or after `wait_s`.
+async def until_changed(request: Request, row: JobRow, *, after_seq: int | None, wait_s: float) -> JobRow:
+    """The job of `row` as soon as its `seq` exceeds `after_seq` (None: as soon as it is terminal), or after
+    `wait_s`.
 
     A terminal job returns at once; so does a job whose caller has hung up. Raises NotFound.
     """
     store: JobStore = request.app.state.store
     live: LiveEvents = request.app.state.live
-    deadline = time.monotonic() + wait_s
-    row = await run_in_threadpool(store.get, tenant, job_id)
+    asked_at = time.monotonic()
+    deadline = asked_at + wait_s
     async with mailbox(live, row) as box:
         while not (row.terminal or (after_seq is not None and row.seq > after_seq)):
             left = deadline - time.monotonic()
             if left <= 0 or await request.is_disconnected():
                 break
-            await box.take(min(left, POLL_S))
+            news = await box.take(min(left, POLL_S))
+            moves = news and all(event.get("type") in EPHEMERAL for event in news)
+            if after_seq is None and moves and time.monotonic() - asked_at < POLL_S:
+                continue  # that is no end
+            asked_at = time.monotonic()
             with contextlib.suppress(Transient):
-                if await run_in_threadpool(store.seq, tenant, job_id) != row.seq:
-                    row = await run_in_threadpool(store.get, tenant, job_id)
+                if await run_in_threadpool(store.seq, row.tenant, row.id) != row.seq:
+                    row = await run_in_threadpool(store.get, row.tenant, row.id)
     return row
 
 

@@ -54,10 +54,6 @@ class Catalog:
         known = [card.name for card in self.list(tenant)]
         raise UnknownModel(f"There is no model {name[:64]!r}.{did_you_mean(name, known)}")
 
-    def completed(self, tenant: str, request: JobRequest) -> JobRequest:
-        """The request with those defaults filled in too that depend on the model. Raises UnknownModel."""
-        return fit.completed(request, self.get(tenant, request.model))
-
     def check(self, request: JobRequest, card: Card) -> None:
         """Raises BadRequest, or a kind of it, unless the model can do what is asked."""
         if isinstance(request, DatasetRequest):

@@ -173,6 +173,9 @@ def _worker() -> dict[str, Any]:
 
 def _transport() -> dict[str, Any]:
     return {
+        # Else each message is written down until its task has ended, and comes again an hour after its worker
+        # was lost. It is a hint, and the reaper sends what was lost within seconds.
+        "ack_emulation": False,
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,

@@ -4,25 +4,14 @@ A consumer can fall silent and leave everything else looking well: after a reset
 in one read, or go round and never ask again. So what counts as a sign of life is a question to the broker
 (one `BRPOP` a second), a loop that goes round while all slots are taken, or a try to connect again: a broker
 that is down is no fault of this process, whose jobs go on.
-
-It acknowledges nothing. kombu would write each message in hand into two keys and remove it when the task has
-ended, so that it came again after the visibility timeout (an hour) from a worker that is lost. Here a message is
-a hint, and the reaper sends what was lost within seconds.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from kombu.transport import virtual
 
 from workers.app import liveness
-
-
-class InHand(virtual.QoS):
-    """Messages that were taken and are not finished: counted, and kept nowhere."""
-
-    restore_at_shutdown = False
 
 
 class WatchedConsumer(Consumer):
@@ -32,11 +21,6 @@ class WatchedConsumer(Consumer):
         self.poll = liveness.loop("poll")
         self._asked_at: float | None = None
         super().__init__(*args, **kwargs)
-
-    def connect(self) -> Any:
-        connection = super().connect()
-        connection.default_channel.QoS = InHand
-        return connection
 
     def on_ready(self) -> None:
         super().on_ready()

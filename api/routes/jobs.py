@@ -92,7 +92,7 @@ async def submit_job(
     waited = wait_s and not row.terminal and not streams.full(tenant)
     if waited:
         with streams.slot(tenant), metrics.streams.track_inprogress():
-            row = await until_changed(request, tenant, row.id, after_seq=None, wait_s=wait_s)
+            row = await until_changed(request, row, after_seq=None, wait_s=wait_s)
     view = await run_in_threadpool(views.job, row)
     reply = _json(view, 200 if wait_s and row.terminal else 202)
     reply.headers["Location"] = views.location(row.id)
@@ -172,11 +172,10 @@ async def read_job(
     after_seq: Annotated[PlainInt, Field(ge=0)] | None = None,
 ) -> Response:
     """A job. `wait=n` answers when it has ended (with `after_seq`: when `seq` exceeds that), or after n s."""
+    row = await run_in_threadpool(store.get, tenant, job_id)
     if wait:
         with streams.slot(tenant), metrics.streams.track_inprogress():
-            row = await until_changed(request, tenant, job_id, after_seq=after_seq, wait_s=wait)
-    else:
-        row = await run_in_threadpool(store.get, tenant, job_id)
+            row = await until_changed(request, row, after_seq=after_seq, wait_s=wait)
     return _json(await run_in_threadpool(views.job, row))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select
 
 from jobs.errors import Conflict, NotFound
 from jobs.store.database import now, upsert
@@ -35,10 +35,12 @@ def refuse_name(connection: Connection, tenant: str, model: str, name: str) -> N
 
 def list_directions(connection: Connection, tenant: str, model: str | None) -> list[DirectionSetRow]:
     """By name; of all models without one."""
-    wanted = select(sets).where(sets.c.tenant == tenant).order_by(sets.c.model, sets.c.name)
-    if model is not None:
-        wanted = wanted.where(sets.c.model == model)
-    return [_row(row) for row in connection.execute(wanted)]
+    rows = connection.execute(_OF_ALL if model is None else _OF_ONE, {"of": tenant, "for": model})
+    return [_row(row) for row in rows]
+
+
+_OF_ALL = select(sets).where(sets.c.tenant == bindparam("of")).order_by(sets.c.model, sets.c.name)
+_OF_ONE = _OF_ALL.where(sets.c.model == bindparam("for"))
 
 
 def get_directions(connection: Connection, tenant: str, model: str, name: str) -> DirectionSetRow:

@@ -191,8 +191,8 @@ def paintable(
     job: RunningJob, model: Painter, latents: Latents, truncation: Truncation, *, mapped: bool = True
 ) -> dict[str, Tensor]:
     """The codes that `painting.Paint` takes: `{"ws": ...}`, `{"styles": ...}` for latents in S, `{"ws": ...}`
-    with `features:<layer>` for features, or `{"z": ...}` and what goes with it for a family without W, and for
-    latents in Z that need not be `mapped`: one unit of work less, for who only wants pictures.
+    with `features:<layer>` for features, or `{"z": ...}` and what goes with it for a family without W, and
+    for latents in Z that need not be `mapped`: one unit of work less, for who wants pictures only.
     """
     if latents.space is Space.FEATURES:
         return {"ws": latents.rows} | {FEATURES + name: t for name, t in latents.features.items()}
