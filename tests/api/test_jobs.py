@@ -1,6 +1,7 @@
 import base64
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,6 +120,26 @@ def test_prefer_wait_gives_200_when_the_job_ends_in_time(
     assert (reply.status_code, reply.json()["status"]) == (200, "succeeded")
     assert reply.headers["preference-applied"] == "wait=30"
     assert reply.json()["outputs"][0]["name"] == "a.png"
+
+
+def test_who_waits_is_told_of_the_end_though_only_progress_is_heard(
+    client: TestClient, store: JobStore, live: MemoryLive, worker: Worker
+) -> None:
+    answered = threading.Event()
+
+    def work() -> None:
+        while not (rows := store.list("default")):
+            time.sleep(0.05)
+        [row] = rows
+        worker.succeed(row.id)  # and the event that tells of it is lost
+        while not answered.wait(0.1):
+            live.publish(row.id, {"type": "progress", "progress": {"value": 1}})
+
+    timer = later(work)
+    reply = client.post("/v1/jobs", json=generate(), headers={"Prefer": "wait=30"})
+    answered.set()
+    timer.join()
+    assert (reply.status_code, reply.json()["status"]) == (200, "succeeded")
 
 
 @pytest.mark.parametrize(

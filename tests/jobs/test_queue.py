@@ -82,6 +82,20 @@ def test_a_worker_takes_from_the_lanes_in_order(queue, celery):
     assert taken == [(lane, PAYLOAD_VERSION) for lane in LANES]
 
 
+def test_a_message_in_hand_is_written_down_nowhere(queue, celery):
+    queue.send("job_1", "generate", LANES[0])
+    with (
+        celery.connection_for_read() as connection,
+        connection.SimpleQueue(celery.amqp.queues[LANES[0]]) as lane,
+    ):
+        message = lane.get(timeout=5)
+        left = {key.decode() for key in queue._redis.keys()}
+        message.ack()
+
+    assert {key for key in left if "unacked" in key} == set()
+    assert not raw(queue, LANES[0])
+
+
 def test_celery_knows_every_setting_that_we_make(celery):
     known = {*dict(flatten(NAMESPACES)), "deprecated_settings"}  # the last is Celery's own
 

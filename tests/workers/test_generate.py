@@ -99,6 +99,12 @@ def test_more_pictures_than_one_chunk_come_in_order_with_progress(run, read, net
     assert steps[-1] == 70
 
 
+def test_a_picture_has_the_same_bytes_whether_its_latents_are_asked_for_or_not(run):
+    alone, beside = (run({"source": {"seeds": "1-20"}}, output={"latents": l}) for l in ("none", "w+"))
+    bytes_of = [[o.sha256 for o in job.outputs if o.role == "image"] for job in (alone, beside)]
+    assert len(set(bytes_of[0])) == 20 and bytes_of[0] == bytes_of[1]
+
+
 @pytest.mark.parametrize("space", ["z", "w", "w+", "s"])
 def test_latents_that_come_out_paint_the_same_pictures_when_they_go_in(run, read, space):
     first = run({"source": {"seeds": [7, 8]}, "psi": 0.6}, output={"latents": space})
