@@ -27,6 +27,7 @@ class Measured(Protocol):
     def depths(self) -> dict[str, int]: ...
     def oldest_queued_s(self) -> float: ...
     def running(self) -> int: ...
+    def parts_under_way(self) -> dict[tuple[str, str], int]: ...
 
 
 class Metrics:
@@ -81,15 +82,20 @@ class QueueCollector(Collector):
         depth = GaugeMetricFamily("ganserve_queue_jobs", "Jobs that wait, by lane.", labels=("lane",))
         oldest = GaugeMetricFamily("ganserve_queue_oldest_seconds", "How long the oldest job has waited.")
         running = GaugeMetricFamily("ganserve_jobs_running", "Jobs that a worker holds.")
+        parts = GaugeMetricFamily(
+            "ganserve_parts", "Shards and lines of what is not over.", labels=("kind", "state")
+        )
         try:
             depths = self._store.depths()
             for lane in LANES:
                 depth.add_metric((lane,), depths.get(lane, 0))
             oldest.add_metric((), self._store.oldest_queued_s())
             running.add_metric((), self._store.running())
+            for labels, count in self._store.parts_under_way().items():
+                parts.add_metric(labels, count)
         except Transient:
             logger.warning("the queue could not be measured: the database did not answer")
-        yield from (depth, oldest, running)
+        yield from (depth, oldest, running, parts)
 
     def describe(self) -> list[Metric]:
         return []  # registering must not ask the database

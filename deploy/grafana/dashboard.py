@@ -109,6 +109,53 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Datasets and batches",
+        (
+            Panel(
+                "Shards",
+                "short",
+                (("{{state}}", 'max by (state) (ganserve_parts{kind="dataset"})'),),
+                note="Of datasets that are not over. `held`: others wait before, or it is paused.",
+                stacked=True,
+            ),
+            Panel(
+                "Lines",
+                "short",
+                (("{{state}}", 'max by (state) (ganserve_parts{kind="batch"})'),),
+                note="Of batches that are not over.",
+                stacked=True,
+            ),
+            Panel(
+                "Into shards",
+                "cps",
+                (("pictures", 'sum(rate(ganserve_images_total{kind="dataset"}[rate]))'),),
+            ),
+            Panel(
+                "A shard",
+                "s",
+                tuple(
+                    (
+                        f"p{share}",
+                        f"histogram_quantile(0.{share}, sum by (le)"
+                        ' (rate(ganserve_job_run_seconds_bucket{kind="shard"}[rate])))',
+                    )
+                    for share in ("50", "95", "99")
+                ),
+                note="Claimed to ended.",
+            ),
+            Panel(
+                "Shards that ended",
+                "cps",
+                (
+                    (
+                        "{{outcome}}",
+                        'sum by (outcome) (rate(ganserve_job_run_seconds_count{kind="shard"}[rate]))',
+                    ),
+                ),
+            ),
+        ),
+    ),
+    (
         "Engine",
         (
             Panel(

@@ -242,6 +242,11 @@ class JobStore:
         with self.database.read() as connection:
             return gateway.depths(connection)
 
+    def parts_under_way(self) -> dict[tuple[str, str], int]:
+        """By kind of the parent and state: the parts of datasets and batches that are not over."""
+        with self.database.read() as connection:
+            return parts.under_way(connection)
+
     def running(self) -> int:
         with self.database.read() as connection:
             return gateway.running(connection)

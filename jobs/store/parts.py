@@ -30,7 +30,7 @@ from jobs.schemas import (
     SummaryRequest,
     request_adapter,
 )
-from jobs.store.change import QUEUED, new_row, new_times, send_in
+from jobs.store.change import QUEUED, RUNNING, new_row, new_times, send_in
 from jobs.store.database import now
 from jobs.store.quota import stored
 from jobs.store.rows import job_prefix
@@ -223,6 +223,21 @@ class Count:
     @property
     def unsuccessful(self) -> int:
         return sum(self.parts[status] for status in UNSUCCESSFUL)
+
+
+def under_way(connection: Connection) -> dict[tuple[str, str], int]:
+    """By (kind of the parent, their state): the parts of all datasets and batches that are not over. `held`
+    are those that wait for others, and `waiting` those that wait for a worker.
+    """
+    found: dict[tuple[str, str], int] = {}
+    parents = select(jobs).where(RUNNING, jobs.c.kind.in_(PARENTS))
+    for parent in connection.execute(parents).all():
+        count, made = Count(connection, parent), counts(connection, parent) or {}
+        unmade = made.get(Status.QUEUED, 0) - count.parts[Status.QUEUED]
+        numbers = {status.value: n for status, n in count.parts.items() if status is not Status.QUEUED}
+        for name, n in (numbers | {"waiting": count.waiting, "held": count.held + unmade}).items():
+            found[parent.kind, name] = found.get((parent.kind, name), 0) + n
+    return found
 
 
 def counts(connection: Connection, row: Row[Any]) -> dict[str, int] | None:

@@ -104,6 +104,17 @@ CASES = {
             counter('ganserve_job_run_seconds_count{kind="invert", outcome="succeeded"}', 99),
         ],
     ),
+    "GanserveShardsStalled": (
+        [
+            gauge('ganserve_parts{kind="dataset", state="waiting"}', 3),
+            counter('ganserve_images_total{kind="dataset"}', 0),
+            counter('ganserve_images_total{kind="generate"}', 9),
+        ],
+        [
+            gauge('ganserve_parts{kind="dataset", state="waiting"}', 3),
+            counter('ganserve_images_total{kind="dataset"}', 1),
+        ],
+    ),
     "GanserveWorkersDying": (
         [counter('ganserve_reaper_actions_total{action="requeued"}', 1)],
         [counter('ganserve_reaper_actions_total{action="sent"}', 100)],

@@ -99,9 +99,9 @@ def _made(job: Job, model: LoadedModel, request: DatasetRequest) -> Iterator[Mad
         while encoding and (len(encoding) > AHEAD or not indices):
             for made in _written(job, encoding.popleft()):
                 done += 1
+                IMAGES.labels("dataset").inc(given.pictures_each)
                 yield made
             job.reporter.report(done / part.count, done, part.count)
-    IMAGES.labels("dataset").inc(done * given.pictures_each)
 
 
 def _ask(sampler: Sampler, indices: Sequence[int]) -> _Chunk:

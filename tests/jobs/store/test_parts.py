@@ -186,6 +186,22 @@ def test_only_a_window_of_shards_waits(store):
     assert len(parts(store, row)) == 257
 
 
+def test_the_parts_of_all_that_is_not_over_are_counted_by_state(store):
+    end_all(store, dataset(store, count=2))
+    open_, lines = dataset(store, count=600, size=1), batch(store, 2)
+    first, second, *_ = parts(store, open_)
+    end(store, first), end(store, second, Status.FAILED)
+    store.add_lines(TENANT, lines.id, 0, [ask(metadata={"custom_id": "a"})])
+    found = {key: count for key, count in store.parts_under_way().items() if count}
+    assert found == {
+        ("dataset", "waiting"): 254,
+        ("dataset", "held"): 344,
+        ("dataset", "succeeded"): 1,
+        ("dataset", "failed"): 1,
+        ("batch", "held"): 2,
+    }
+
+
 def test_where_parts_end_fast_more_of_them_wait(store, monkeypatch):
     """Or workers would run out of them between two rounds of the reaper."""
     monkeypatch.setattr("jobs.store.tending.WINDOW", 4)
