@@ -25,6 +25,7 @@ COLUMNS = (
     "ground",
     "jobs",
     "ended",
+    "parts",
     "faults",
     "lost",
     "doubled",

@@ -2,21 +2,23 @@
 
 Only the database and the objects are looked at, never what a process believes. Each rule is a function that
 says, in words, what breaks it; `violations` asks them all. The rules suppose that nobody retried or deleted
-a job or imported a model, and that `accepted` are the jobs for which a caller got an answer.
+a job, imported a model or named a dataset's folder, and that `accepted` are the jobs for which a caller got
+an answer.
 """
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from sqlalchemy import Row, select
 
-from jobs.blobs import BlobStore
+from jobs.blobs import BlobStore, dataset_prefix
 from jobs.errors import NotFound
-from jobs.schemas import Kind, Status
+from jobs.schemas import PARENTS, Kind, Status
 from jobs.store import job_prefix
 from jobs.store.database import Database
 from jobs.store.tables import events, holds, images, jobs, outputs, storage, usage
@@ -80,7 +82,8 @@ def every_accepted_job_has_ended(record: Record) -> Iterator[str]:
         return
     for job_id in set(record.accepted) - set(record.jobs):
         yield f"{job_id} was accepted and is not there"
-    for job_id in set(record.jobs) - set(record.accepted):
+    asked = {row.id for row in record.jobs.values() if row.parent is None}  # parts are the service's own
+    for job_id in asked - set(record.accepted):
         yield f"{job_id} is there and nobody asked for it"
 
 
@@ -100,8 +103,10 @@ def each_end_is_told(record: Record) -> Iterator[str]:
 
 def every_step_is_a_legal_one(record: Record) -> Iterator[str]:
     for job_id, told in record.events.items():
-        steps = [Status(event.body["status"]) for event in told]
-        if steps[0] != Status.QUEUED:
+        job, steps = record.jobs[job_id], [Status(event.body["status"]) for event in told]
+        # What is done in parts runs from the start; that a part waits is told of in its parent.
+        first = Status.RUNNING if job.kind in PARENTS else Status.QUEUED
+        if steps[0] != first and job.parent is None:
             yield f"{job_id} began as {steps[0]}"
         for step in pairwise(steps):
             if step not in EDGES and not step[0].terminal:
@@ -111,7 +116,8 @@ def every_step_is_a_legal_one(record: Record) -> Iterator[str]:
 def seq_only_grows(record: Record) -> Iterator[str]:
     for job_id, told in record.events.items():
         seqs = [event.seq for event in told]
-        if seqs[0] != 1 or seqs[-1] > record.jobs[job_id].seq:
+        job = record.jobs[job_id]
+        if (seqs[0] != 1 and job.parent is None) or seqs[-1] > job.seq:
             yield f"{job_id} has seq {record.jobs[job_id].seq}, and events {seqs[0]} to {seqs[-1]}"
         for earlier, later in pairwise(told):
             if later.at < earlier.at - TICK_S:
@@ -145,6 +151,8 @@ def nothing_of_a_stale_fence_is_reachable(record: Record) -> Iterator[str]:
     for row in record.outputs:
         job = record.jobs[row.job_id]
         valid = f"{job_prefix(job.tenant, job.id)}a/{job.fence}/"
+        if job.kind == Kind.SHARD:  # equal requests give equal bytes, whoever wrote them
+            valid = dataset_prefix(job.tenant, job.parent)
         if row.key is not None and not row.key.startswith(valid):
             yield f"{row.key} is published, and the last fence is {job.fence}"
 
@@ -152,6 +160,8 @@ def nothing_of_a_stale_fence_is_reachable(record: Record) -> Iterator[str]:
 def no_fence_was_given_out_twice(record: Record) -> Iterator[str]:
     """Each claim adds one to the fence and is one event, so the two counts tell of each other."""
     for row in record.jobs.values():
+        if row.kind in PARENTS:  # no worker claims them
+            continue
         claims = sum(
             event.body["status"] == Status.RUNNING and not event.body["cancel_requested"]
             for event in record.events[row.id]
@@ -169,7 +179,8 @@ def what_was_used_is_counted_once(record: Record) -> Iterator[str]:
     counted: Counter[str] = Counter()
     for row in record.usage:
         counted[row.tenant] += row.jobs
-    ended = Counter(row.tenant for row in record.jobs.values() if Status(row.status).terminal)
+    alone = [row for row in record.jobs.values() if row.parent is None]
+    ended = Counter(row.tenant for row in alone if Status(row.status).terminal)
     for tenant in counted | ended:
         if counted[tenant] != ended[tenant]:
             yield f"{ended[tenant]} jobs of {tenant} have ended, and {counted[tenant]} are counted"
@@ -177,6 +188,42 @@ def what_was_used_is_counted_once(record: Record) -> Iterator[str]:
         stored, said = record.stored[tenant], record.storage.get(tenant, 0)
         if stored != said:
             yield f"{tenant} stores {stored} bytes, and {said} are counted"
+
+
+def _datasets(record: Record) -> Iterator[tuple[Row[Any], dict[str, str], bool]]:
+    """Those that succeeded: sha256 by the name of the file, and whether the manifest names each once."""
+    written = {
+        record.jobs[row.job_id].parent: row.key for row in record.outputs if row.name == "manifest.json"
+    }
+    for job in record.jobs.values():
+        if job.kind == Kind.DATASET and job.status == Status.SUCCEEDED:
+            try:
+                files = json.loads(record.blobs.read(written[job.id]))["files"]
+            except (KeyError, ValueError, NotFound):
+                files = []
+            found = {file["name"]: file["sha256"] for file in files}
+            yield job, found, len(found) == len(files)
+
+
+def every_dataset_is_whole(record: Record) -> Iterator[str]:
+    """Each file of each shard is in the manifest, once; shards lie edge to edge, from the first sample."""
+    for job, listed, once in _datasets(record):
+        mine = [row for row in record.jobs.values() if row.parent == job.id and row.kind == Kind.SHARD]
+        ids, count = {row.id for row in mine}, json.loads(job.request)["input"]["count"]
+        published = {row.name: row.sha256 for row in record.outputs if row.job_id in ids}
+        if not listed or not once or listed != published:
+            yield f"the manifest of {job.id} lists {listed}, and published are {published}"
+        ranges = sorted((row.result["first"], row.result["count"]) for row in mine)
+        ends = [0, *accumulate(size for _, size in ranges)]
+        if [first for first, _ in ranges] != ends[:-1] or ends[-1] != count:
+            yield f"the shards of {job.id} are {ranges}"
+
+
+def equal_datasets_have_equal_files(record: Record) -> Iterator[str]:
+    seen: dict[str, dict[str, str]] = {}
+    for job, files, _ in _datasets(record):
+        if seen.setdefault(job.request, files) != files:
+            yield f"the files of {job.id} are not those of its twin"
 
 
 RULES: tuple[Rule, ...] = (
@@ -191,6 +238,8 @@ RULES: tuple[Rule, ...] = (
     no_fence_was_given_out_twice,
     nothing_is_held,
     what_was_used_is_counted_once,
+    every_dataset_is_whole,
+    equal_datasets_have_equal_files,
 )
 
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from client import Client
@@ -14,7 +14,7 @@ from tests.chaos.rig import MODEL
 
 PATIENCE_S = 120.0
 CALLERS = 6
-MIX = {"generate": 45, "invert": 35, "cancel": 10, "overrun": 5, "deadline": 5}
+MIX = {"generate": 40, "invert": 32, "dataset": 8, "cancel": 10, "overrun": 5, "deadline": 5}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def _order(rng: random.Random, kind: str, at_s: float, key: str, image: str) -> 
     match kind:
         case "generate":
             return Order(at_s, key, generate)
+        case "dataset":
+            return Order(at_s, key, _dataset(rng))
         case "deadline":
             return Order(at_s, key, generate | {"deadline_s": 0.2})
         case "overrun":
@@ -54,6 +56,19 @@ def _order(rng: random.Random, kind: str, at_s: float, key: str, image: str) -> 
         case "cancel":
             return Order(at_s, key, _invert(image, rng, 5000), rng.uniform(0.2, 4.0))
     return Order(at_s, key, _invert(image, rng, rng.randint(300, 3000)))
+
+
+def _dataset(rng: random.Random) -> dict[str, Any]:
+    """Four shards, the last of them smaller."""
+    inputs = {"count": 100, "shard_size": 28, "seed": rng.randrange(1000), "noise": "random"}
+    output = {"format": "jpeg", "latents": "w"}
+    return {"kind": "dataset", "model": MODEL, "input": inputs, "output": output}
+
+
+def once_more(wanted: Sequence[Order]) -> list[Order]:
+    """The datasets again, at once: what a quiet run makes of them."""
+    datasets = [order for order in wanted if order.body["kind"] == "dataset"]
+    return [replace(order, at_s=0.0, key=f"{order.key}-again") for order in datasets]
 
 
 def _invert(image: str, rng: random.Random, steps: int) -> dict[str, Any]:

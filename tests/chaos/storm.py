@@ -15,7 +15,7 @@ from jobs.blobs import open_blobs
 from jobs.store import JobStore, open_store
 from tests.chaos.faults import End, Faults
 from tests.chaos.invariants import Record, doubled, lost, stale, violations
-from tests.chaos.load import MIX, Callers, orders
+from tests.chaos.load import MIX, Callers, once_more, orders
 from tests.chaos.rig import MODEL, Ground, Rig, rig
 from tests.chaos.schedule import Fault, draw, length_s
 from tests.servers import wait_until
@@ -33,6 +33,7 @@ class Report:
     ground: Ground
     faults: Counter[str]
     ended: Counter[str]
+    parts: int  # of datasets, each of which was made once more when it was quiet again
     lost: int
     doubled: int
     stale: int
@@ -77,6 +78,8 @@ def storm(
         happened = rage(built, drawn, random.Random(seed))
         asking.join()
         wait_until(lambda: idle(built, store), "the end of all jobs", IDLE_S)
+        callers.ask(once_more(wanted))
+        wait_until(lambda: idle(built, store), "the end of the datasets in quiet", IDLE_S)
         built.drain()
         return _judge(built, store, callers, seed, ground, happened, time.monotonic() - began)
 
@@ -96,7 +99,8 @@ def _judge(
         seed=seed,
         ground=ground,
         faults=happened,
-        ended=Counter(str(row.status) for row in rows),
+        ended=Counter(str(row.status) for row in rows if row.parent is None),
+        parts=sum(row.parent is not None for row in rows),
         lost=lost(record),
         doubled=doubled(record),
         stale=stale(record),
@@ -148,8 +152,7 @@ def rage(built: Rig, faults: Sequence[Fault], rng: random.Random) -> Counter[str
 def idle(built: Rig, store: JobStore) -> bool:
     built.mend()
     time.sleep(LOOK_S)
-    running = store.running()
-    return not running and not sum(store.depths().values())
+    return not store.running() and not sum(store.depths().values()) and not store.parents()
 
 
 def sound(report: Report) -> bool:

@@ -1,14 +1,16 @@
 """The checker is checked: a sound record passes, and each way of being unsound is seen by its rule alone."""
 
 import hashlib
+import json
 import shutil
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, select, text, update
 
+from jobs.blobs import dataset_prefix
 from jobs.blobs.memory import MemoryBlobStore
 from jobs.migrate import migrate
-from jobs.schemas import JobError, Status
+from jobs.schemas import JobError, Status, request_adapter
 from jobs.store import JobStore, OutputRow, connect
 from jobs.store.tables import events, holds, jobs, outputs, storage, usage
 from tests.chaos.invariants import Record, doubled, lost, stale, violations
@@ -54,7 +56,40 @@ def sound(store, blobs):
     held = claim(store, canceled_while_running)
     store.cancel(TENANT, canceled_while_running.id)
     publish(store, blobs, held, Status.CANCELED)
+    for _ in range(2):
+        make_dataset(store, blobs)
     return {str(status): job_id for status, job_id in ended.items()}
+
+
+def make_dataset(store, blobs):
+    """Two shards and their manifest."""
+    given = {"count": 3, "shard_size": 2, "model_sha256": "0" * 64}
+    body = {"kind": "dataset", "model": "portraits", "input": given}
+    row = store.submit(TENANT, request_adapter.validate_json(json.dumps(body)))[0]
+    files = []
+    for part in store.parts(TENANT, row.id):
+        name, given = f"train-{part.place:06d}.tar", part.request.input
+        key = dataset_prefix(TENANT, row.id) + name
+        sha256 = blobs.write(key, BODY, media_type="application/x-tar")
+        files.append({"name": name, "sha256": sha256})
+        tar = OutputRow(name, "shard", key, "application/x-tar", len(BODY), sha256)
+        store.finish(
+            claim(store, part),
+            Status.SUCCEEDED,
+            outputs=[tar],
+            result={"first": given.first, "count": given.count},
+        )
+    store.tend(TENANT, row.id)
+    [due] = store.due_for_send()
+    write_manifest(store, blobs, claim(store, store.get(TENANT, due.id)), files)
+    store.tend(TENANT, row.id)
+
+
+def write_manifest(store, blobs, held, files):
+    manifest, key = json.dumps({"files": files}).encode(), f"{held.row.prefix}a/{held.fence}/manifest.json"
+    sha256 = blobs.write(key, manifest, media_type="application/json")
+    told = OutputRow("manifest.json", "manifest", key, "application/json", len(manifest), sha256)
+    assert store.finish(held, Status.SUCCEEDED, outputs=[told])
 
 
 def publish(store, blobs, held, status):
@@ -170,6 +205,45 @@ def count_bytes_twice(store, blobs, sound):
     change(store, storage, storage.c.tenant == TENANT, size_bytes=storage.c.size_bytes + len(BODY))
 
 
+def rewritten(store, blobs, change_files):
+    """The last manifest, with other files in it, and its row in step."""
+    with store.database.read() as connection:
+        *_, row = connection.execute(select(outputs).where(outputs.c.name == "manifest.json"))
+    files = json.loads(blobs.read(row.key))["files"]
+    manifest = json.dumps({"files": change_files(files)}).encode()
+    sha256 = blobs.write(row.key, manifest, media_type="application/json")
+    change(store, outputs, outputs.c.key == row.key, sha256=sha256, size_bytes=len(manifest))
+    change(
+        store, storage, storage.c.tenant == TENANT,
+        size_bytes=storage.c.size_bytes + len(manifest) - row.size_bytes,
+    )  # fmt: skip
+
+
+def list_twice(store, blobs, sound):
+    rewritten(store, blobs, lambda files: [*files, files[0]])
+
+
+def leave_out(store, blobs, sound):
+    rewritten(store, blobs, lambda files: files[1:])
+
+
+def skip_a_sample(store, blobs, sound):
+    [first, *_] = [row for row in store.list(TENANT, kind="shard", parent=_dataset(store)) if row.place == 1]
+    change(store, jobs, jobs.c.id == first.id, result={"first": 1, "count": 1})
+
+
+def _dataset(store):
+    return store.list(TENANT, kind="dataset")[0].id
+
+
+def make_otherwise(store, blobs, sound):
+    """A shard of one of the twins has other bytes, and everything says so."""
+    key = dataset_prefix(TENANT, _dataset(store)) + "train-000000.tar"
+    sha256 = blobs.write(key, BODY[::-1], media_type="application/x-tar")
+    change(store, outputs, outputs.c.key == key, sha256=sha256)
+    rewritten(store, blobs, lambda files: [files[0] | {"sha256": sha256}, *files[1:]])
+
+
 @pytest.mark.parametrize(
     ("doctor", "rules"),
     [
@@ -180,14 +254,18 @@ def count_bytes_twice(store, blobs, sound):
         (skip, "every_step_is_a_legal_one each_end_is_told each_success_is_published_once"),
         (go_back, "seq_only_grows"),
         (come_too_early, "seq_only_grows"),
-        (forget, "each_success_is_published_once"),
-        (remove_object, "every_output_is_there_whole"),
-        (damage_object, "every_output_is_there_whole"),
+        (forget, "each_success_is_published_once every_dataset_is_whole"),
+        (remove_object, "every_output_is_there_whole every_dataset_is_whole"),
+        (damage_object, "every_output_is_there_whole every_dataset_is_whole"),
         (publish_stale, "nothing_of_a_stale_fence_is_reachable"),
         (repeat_fence, "no_fence_was_given_out_twice"),
         (hold, "nothing_is_held"),
         (count_twice, "what_was_used_is_counted_once"),
         (count_bytes_twice, "what_was_used_is_counted_once"),
+        (list_twice, "every_dataset_is_whole"),
+        (leave_out, "every_dataset_is_whole equal_datasets_have_equal_files"),
+        (skip_a_sample, "every_dataset_is_whole"),
+        (make_otherwise, "equal_datasets_have_equal_files"),
     ],
     ids=lambda given: given.__name__ if callable(given) else "",
 )
