@@ -6,7 +6,7 @@ and the database still says who may work on what. So a send that fails is logged
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as SendTimeout
 from typing import Any, Protocol
@@ -39,6 +39,9 @@ class JobQueue(Protocol):
 
     def empty_lanes(self) -> frozenset[str]:
         """Lanes in which the broker has no message; none while it does not answer."""
+
+    def depths(self) -> Mapping[str, int]:
+        """Messages by lane; empty while the broker does not answer."""
 
     def ping(self) -> None:
         """Raises `redis.RedisError` when the broker does not answer."""
@@ -78,14 +81,17 @@ class CeleryJobQueue:
             self._free.release()
 
     def empty_lanes(self) -> frozenset[str]:
+        return frozenset(lane for lane, depth in self.depths().items() if depth == 0)
+
+    def depths(self) -> Mapping[str, int]:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for lane in LANES:
                     pipe.llen(KEY_PREFIX + lane)
                 depths: Iterable[int] = pipe.execute()
         except redis.RedisError:
-            return frozenset()
-        return frozenset(lane for lane, depth in zip(LANES, depths, strict=True) if depth == 0)
+            return {}
+        return dict(zip(LANES, depths, strict=True))
 
     def ping(self) -> None:
         self._redis.ping()
@@ -107,6 +113,9 @@ class MemoryJobQueue:
 
     def empty_lanes(self) -> frozenset[str]:
         return frozenset(LANES) - {lane for _, _, lane in self.sent}
+
+    def depths(self) -> Mapping[str, int]:
+        return {}  # what was sent may have been taken
 
     def ping(self) -> None:
         pass

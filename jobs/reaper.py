@@ -6,7 +6,7 @@ harmless: the database says what is waiting, and this loop keeps saying it to th
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -21,7 +21,7 @@ from jobs.metrics import LONG_S, REGISTRY
 from jobs.operations import Operations, serve
 from jobs.queue import JobQueue, open_queue
 from jobs.settings import Settings, settings
-from jobs.store import JobStore, open_store
+from jobs.store import Due, JobStore, open_store
 
 PAGE = 500  # jobs that are sent before they are marked as sent
 
@@ -84,7 +84,7 @@ class Reaper:
     def send_due(self) -> int:
         """Send waiting jobs (again); stops at the first that the broker does not take."""
         count = 0
-        while due := self.store.due_for_send(PAGE, empty_lanes=self.queue.empty_lanes()):
+        while due := self._due():
             sent = list(takewhile(lambda each: self.queue.send(*each), due))
             if sent:
                 self.store.mark_sent(*(each.id for each in sent))
@@ -93,6 +93,11 @@ class Reaper:
                 break
             self.loop.tick()
         return count
+
+    def _due(self) -> Sequence[Due]:
+        depths, waiting = self.queue.depths(), self.store.depths()
+        told = [lane for lane, depth in depths.items() if depth >= waiting.get(lane, 0) > 0]
+        return self.store.due_for_send(PAGE, empty_lanes=self.queue.empty_lanes(), told_lanes=told)
 
     def remove_artifacts(self) -> int:
         """Remove outputs past their retention; their rows stay, marked gone."""

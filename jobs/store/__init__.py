@@ -413,10 +413,14 @@ class JobStore:
 
     # --- the reaper's side ---------------------------------------------------------------------------------
 
-    def due_for_send(self, limit: int = 500, *, empty_lanes: Collection[str] = ()) -> Sequence[Due]:
-        """Queued jobs to send now; in `empty_lanes` (of the broker) those whose back-off says later, too."""
+    def due_for_send(
+        self, limit: int = 500, *, empty_lanes: Collection[str] = (), told_lanes: Collection[str] = ()
+    ) -> Sequence[Due]:
+        """Queued jobs to send now; in `empty_lanes` (of the broker) those whose back-off says later, too; in
+        `told_lanes`, which have a message for each, only those that were never sent.
+        """
         with self.database.read() as connection:
-            return reaper.due_for_send(connection, limit, empty_lanes=empty_lanes)
+            return reaper.due_for_send(connection, limit, empty_lanes=empty_lanes, told_lanes=told_lanes)
 
     def mark_sent(self, *job_ids: str) -> None:
         with self.database.write(durable=False) as connection:

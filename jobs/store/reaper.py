@@ -22,16 +22,20 @@ from jobs.store.worker import Limits, ended, lose
 _LAPSED = and_(RUNNING, jobs.c.lease_until < now())
 
 
-def due_for_send(connection: Connection, limit: int, *, empty_lanes: Collection[str]) -> list[Due]:
+def due_for_send(
+    connection: Connection, limit: int, *, empty_lanes: Collection[str], told_lanes: Collection[str]
+) -> list[Due]:
     """Queued jobs whose next send is due, longest waiting first.
 
     In a lane that is empty at the broker a waiting job's message has been lost, so there it is due even when
-    its back-off says later.
+    its back-off says later. In one that has a message for each that waits, whose they ever are, none is due
+    that was sent before: what is taken for a message is the job whose turn it is.
     """
     # Shards wait because workers have enough of them: they are told of at the times of their back-off only.
     lanes = [lane for lane in empty_lanes if not is_bulk(lane)]
     lost = and_(jobs.c.lane.in_(lanes), jobs.c.sent_at < now() - FIRST_SEND_S)
-    due = and_(or_(jobs.c.next_send_at <= now(), lost), jobs.c.lane.in_(LANES))
+    again = and_(jobs.c.sends > 0, jobs.c.lane.in_(told_lanes))
+    due = and_(or_(jobs.c.next_send_at <= now(), lost), jobs.c.lane.in_(LANES), ~again)
     wanted = select(jobs.c.id, jobs.c.kind, jobs.c.lane).where(QUEUED, due)
     return [Due(*row) for row in connection.execute(wanted.order_by(jobs.c.queued_at).limit(limit))]
 

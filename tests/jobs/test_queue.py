@@ -55,6 +55,7 @@ def test_a_lane_without_messages_is_empty(queue):
     assert queue.empty_lanes() == set(LANES)
     queue.send("job_1", "generate", "1-normal.fast")
     assert queue.empty_lanes() == set(LANES) - {"1-normal.fast"}
+    assert queue.depths() == dict.fromkeys(LANES, 0) | {"1-normal.fast": 1}
 
 
 def test_an_unknown_lane_is_an_error_not_a_queue_that_nobody_serves(queue):
@@ -106,7 +107,7 @@ def test_a_broker_that_is_down_is_only_logged(broker, queue):
     broker.kill()
 
     assert queue.send("job_1", "generate", "1-normal.fast") is False
-    assert queue.empty_lanes() == frozenset()
+    assert queue.empty_lanes() == frozenset() and queue.depths() == {}
 
 
 def test_a_broker_that_has_no_memory_left_is_only_logged(broker, queue):

@@ -48,6 +48,29 @@ def test_a_job_whose_message_was_lost_is_sent_again(reaper, later):
     assert reaper.tick()["sent"] == 0
 
 
+class Known(MemoryJobQueue):
+    """So many messages are in each lane."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def depths(self) -> dict[str, int]:
+        return dict.fromkeys(LANES, self.depth)
+
+
+@pytest.mark.parametrize(("depth", "again"), [(3, 0), (2, 3), (0, 3)])
+def test_what_waits_is_not_sent_again_while_the_broker_has_a_message_for_each(store, later, depth, again):
+    reaper = Reaper(store, Known(depth), MemoryBlobStore())
+    rows = [submit(store) for _ in range(3)]
+    for row in rows:
+        later(row.id, 3)
+    assert reaper.tick()["sent"] == 3  # it is not known whether their gateway has sent them
+    for row in rows:
+        later(row.id, 3)
+    assert reaper.tick()["sent"] == again
+
+
 def test_all_that_is_due_is_sent_in_one_round_a_page_at_a_time(reaper, later, monkeypatch):
     monkeypatch.setattr("jobs.reaper.PAGE", 2)
     for row in [submit(reaper.store) for _ in range(5)]:
