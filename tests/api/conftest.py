@@ -2,8 +2,10 @@
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -211,6 +213,20 @@ def until(happened: Callable[[], object]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it did not happen")
+
+
+@contextmanager
+def meanwhile(client: TestClient, work: Callable[[], object]) -> Iterator[None]:
+    """`work` is done in a thread as soon as a caller waits for a job, or follows it."""
+
+    def when_open() -> None:
+        until(lambda: client.app.state.streams.open)
+        work()
+
+    thread = threading.Thread(target=when_open)
+    thread.start()
+    yield
+    thread.join()
 
 
 def sent(queue: MemoryJobQueue, count: int) -> list[tuple[str, str, str]]:

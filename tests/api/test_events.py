@@ -15,7 +15,7 @@ from jobs.live import MemoryLive
 from jobs.schemas import JobView, Progress
 from jobs.store import JobStore
 
-from .conftest import BASE, Worker, png, submit
+from .conftest import BASE, Worker, meanwhile, png, submit
 from .test_bad_input import assert_problem
 
 Events = list[tuple[str, str | None, dict[str, Any]]]
@@ -98,10 +98,8 @@ def test_a_running_job_is_followed_to_its_end(
         worker.succeed(job_id, {"a.png": png()}, claim)
         live.publish(job_id, {"type": "state", "status": "succeeded"})
 
-    timer = threading.Timer(0.2, work)
-    timer.start()
-    events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
-    timer.join()
+    with meanwhile(client, work):
+        events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
 
     names = [event for event, _, _ in events]
     assert [name for name in names if name not in ("progress", "preview")] == ["status"] * 3 + [
@@ -116,10 +114,8 @@ def test_a_running_job_is_followed_to_its_end(
 
 def test_without_live_events_the_database_tells_it_all(client: TestClient, worker: Worker) -> None:
     job_id = submit(client)["id"]
-    timer = threading.Timer(0.2, worker.succeed, [job_id])
-    timer.start()
-    events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
-    timer.join()
+    with meanwhile(client, lambda: worker.succeed(job_id)):
+        events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
     assert [status for _, status in statuses(events)] == ["queued", "running", "succeeded"]
 
 
@@ -151,10 +147,8 @@ def test_a_job_deleted_meanwhile_ends_the_stream(
         store.delete("default", job_id)
         live.publish(job_id, {"type": "state"})
 
-    timer = threading.Timer(0.2, work)
-    timer.start()
-    events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
-    timer.join()
+    with meanwhile(client, work):
+        events = parsed(client.get(f"/v1/jobs/{job_id}/events"))
     assert "end" not in [event for event, _, _ in events]
 
 
@@ -163,10 +157,13 @@ def test_silence_is_filled_with_comments(
 ) -> None:
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
     job_id = submit(client)["id"]
-    timer = threading.Timer(0.4, worker.succeed, [job_id])
-    timer.start()
-    reply = client.get(f"/v1/jobs/{job_id}/events")
-    timer.join()
+
+    def work() -> None:
+        threading.Event().wait(0.4)
+        worker.succeed(job_id)
+
+    with meanwhile(client, work):
+        reply = client.get(f"/v1/jobs/{job_id}/events")
     assert ": ping\n\n" in reply.text
     assert parsed(reply)[-1][0] == "end"
 

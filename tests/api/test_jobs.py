@@ -17,16 +17,8 @@ from jobs.queue import MemoryJobQueue
 from jobs.schemas import JobView, Status
 from jobs.store import JobStore
 
-from .conftest import BASE, Worker, generate, png, sent, submit
+from .conftest import BASE, Worker, generate, meanwhile, png, sent, submit
 from .test_bad_input import assert_problem
-
-
-def later(work: Callable[[], Any]) -> threading.Timer:
-    """Do `work` in a thread, a moment after the caller has begun to wait."""
-    timer = threading.Timer(0.15, work)
-    timer.start()
-    return timer
-
 
 # --- submit ----------------------------------------------------------------------------------------------
 
@@ -114,9 +106,8 @@ def test_prefer_wait_gives_200_when_the_job_ends_in_time(
         worker.succeed(row.id, {"a.png": png()})
         live.publish(row.id, {"type": "state"})
 
-    timer = later(work)
-    reply = client.post("/v1/jobs", json=generate(), headers={"Prefer": "wait=30"})
-    timer.join()
+    with meanwhile(client, work):
+        reply = client.post("/v1/jobs", json=generate(), headers={"Prefer": "wait=30"})
     assert (reply.status_code, reply.json()["status"]) == (200, "succeeded")
     assert reply.headers["preference-applied"] == "wait=30"
     assert reply.json()["outputs"][0]["name"] == "a.png"
@@ -160,17 +151,15 @@ def test_a_preference_that_is_not_understood_is_none(client: TestClient, prefere
 
 def test_a_long_poll_returns_when_the_job_ends(client: TestClient, worker: Worker) -> None:
     job_id = submit(client)["id"]
-    timer = later(lambda: worker.succeed(job_id))
-    reply = client.get(f"/v1/jobs/{job_id}?wait=30")
-    timer.join()
+    with meanwhile(client, lambda: worker.succeed(job_id)):
+        reply = client.get(f"/v1/jobs/{job_id}?wait=30")
     assert reply.json()["status"] == "succeeded"
 
 
 def test_a_long_poll_with_after_seq_returns_at_the_next_change(client: TestClient, worker: Worker) -> None:
     job_id = submit(client)["id"]
-    timer = later(lambda: worker.claim(job_id))
-    reply = client.get(f"/v1/jobs/{job_id}?wait=30&after_seq=1")
-    timer.join()
+    with meanwhile(client, lambda: worker.claim(job_id)):
+        reply = client.get(f"/v1/jobs/{job_id}?wait=30&after_seq=1")
     assert (reply.json()["status"], reply.json()["seq"]) == ("running", 2)
 
 
