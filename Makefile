@@ -35,8 +35,9 @@ triton: $(BIN)/python  ## a Triton server for the tests of that backend: 450 MB 
 chaos: $(DEV)  ## five storms of 60 jobs on the real stack: about ten minutes
 	$(BIN)/python -m tests.chaos
 
-soak: $(DEV)  ## 10,000 tiny jobs, and whether memory stays flat: about five minutes
+soak: $(DEV)  ## 10,000 tiny jobs, 10,000 pictures on each backend, and whether memory stays flat: about ten minutes
 	$(BIN)/python -m tests.chaos.soak
+	$(BIN)/python -m tests.chaos.soak --backends prepared prepared-bf16 onnx
 
 bench: $(DEV)
 	$(BIN)/python -m bench

@@ -5,12 +5,17 @@ own figure are sampled by jobs done. The first part warms caches and pools up an
 the slope (Theil and Sen: the median of the slopes between samples) is what 10,000 jobs more would add. An
 object of 1 kB that each job leaves behind is 10 MB. Redis keeps the last event of each job for two minutes,
 so it grows for so long.
+
+`python -m tests.chaos.soak --backends prepared onnx`: as many pictures in place of jobs, painted on each of
+these backends by an engine of its own (tests/chaos/painter.py), and the same question.
 """
 
 import argparse
 import http.server
 import itertools
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +31,7 @@ import redis
 
 from jobs.blobs import open_blobs
 from jobs.store import JobStore, open_store
+from tests.chaos import painter
 from tests.chaos.invariants import Record, violations
 from tests.chaos.rig import MODEL, Ground, Rig, rig
 from tests.servers import Unavailable, wait_until
@@ -141,8 +147,34 @@ def _sample(built: Rig, load: Load, asking: threading.Thread) -> Iterator[Sample
             time.sleep(SAMPLE_S)
 
 
+def painting(backend: str, count: int, repository: Path) -> list[Sample]:
+    """What was sampled in an engine that painted `count` pictures. Raises CalledProcessError."""
+    command = [sys.executable, "-m", painter.__name__, backend, str(count), str(repository)]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = (line.split() for line in told.splitlines())
+    return [Sample(int(done), float(at_s), {backend: float(mb)}) for done, at_s, mb in rows]
+
+
+def paint_on(backends: Sequence[str], count: int) -> int:
+    """Print the memory of each backend's engine on the way; 1 if one of them grows."""
+    marks = [count // 10, count // 2, count]
+    after = " | ".join(f"MB after {n:,}" for n in marks)
+    print(f"| backend | {after} | MB for 10,000 more | seconds |")
+    print("| --- " * (len(marks) + 3) + "|")
+    slopes = []
+    with tempfile.TemporaryDirectory() as folder:
+        painter.lend(Path(folder), with_onnx="onnx" in backends)
+        for backend in backends:
+            samples = painting(backend, count, Path(folder))
+            used = [next(s.mb[backend] for s in samples if s.done >= n) for n in marks]
+            slopes.append(slope_mb(samples, backend))
+            cells = [*(f"{mb:.0f}" for mb in used), f"{slopes[-1]:+.1f}", f"{samples[-1].at_s:.0f}"]
+            print(f"| `{backend}` | {' | '.join(cells)} |", flush=True)
+    return int(max(slopes) > LIMIT_MB)
+
+
 def slope_mb(samples: Sequence[Sample], name: str) -> float:
-    """MB for 10,000 jobs, from the samples after the warm-up."""
+    """MB for 10,000 jobs or pictures, from the samples after the warm-up."""
     last = samples[-1].done
     kept = [sample for sample in samples if sample.done >= WARM * last]
     step = max(1, len(kept) // 150)
@@ -177,7 +209,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--seconds", type=float, default=600, help="no jobs are sent after that")
     parser.add_argument("--plot", type=Path, default=PLOT)
+    parser.add_argument("--backends", nargs="+", help="paint as many pictures on these instead")
     given = parser.parse_args()
+    if given.backends:
+        return paint_on(given.backends, given.jobs)
     try:
         samples, broken = soak(given.jobs, given.seconds)
     except Unavailable as reason:
