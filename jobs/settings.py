@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=32, ge=1, le=1024)
     backend: str = "auto"
     """Where pictures are painted: one of `BACKENDS`, then exceptions: `auto,portraits=onnx`."""
+    model_memory_bytes: int = Field(default=4096 * MiB, ge=1)
+    """What loaded models may hold: those used longest ago leave, the last one used stays."""
     triton_address: str | None = None
     """`host:port` of a Triton server's gRPC."""
     loss_weights: Path | None = None

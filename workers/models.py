@@ -1,4 +1,4 @@
-"""Models in memory: the ones used last stay loaded, up to a count.
+"""Models in memory: the ones used last stay loaded, up to a count and a budget of bytes.
 
 A model is a folder (`generative.store`). Those that ship lie in the model repository; imported ones are
 fetched from the blobs into a local cache, once for each sha256, and are loaded from there.
@@ -110,6 +110,15 @@ class LoadedModel:
     shared: "LoadedModel | None" = None
     """The model without a tenant's directions, which holds what all tenants share."""
 
+    @cached_property
+    def size_bytes(self) -> int:
+        """Of its own networks, and once more of the generator where a backend holds the weights, too."""
+        twice = [self.generator] if self.runtime is not None else []
+        own = [
+            n for n in (*twice, self.generator, self.encoder, self.parts) if isinstance(n, torch.nn.Module)
+        ]
+        return sum(t.nbytes for network in own for t in (*network.parameters(), *network.buffers()))
+
     def direction(self, name: str) -> Direction:
         """Raises UnknownDirection."""
         if name not in self.directions:
@@ -172,6 +181,7 @@ class Models:
     ) -> None:
         self._repo, self._cache = settings.model_repo, settings.work_dir / "models"
         self._backend_of, self._triton_address = settings.backend_of, settings.triton_address
+        self._memory_bytes = settings.model_memory_bytes
         self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
         self._loaded: OrderedDict[Path, tuple[str, LoadedModel]] = OrderedDict()  # used last: at the end
         self._features: dict[Path, PerceptualDistance] = {}
@@ -279,12 +289,22 @@ class Models:
         with self._guard:
             self._loaded[folder] = sha256, model
             self._loaded.move_to_end(folder)
-            while len(self._loaded) > self._capacity:
-                _, (_, forgotten) = self._loaded.popitem(last=False)
-                if forgotten.runtime is not None:
-                    forgotten.runtime.close()
+            while self._crowded():
+                self._forget()
             MODELS_LOADED.set(len(self._loaded))
         return model
+
+    def _crowded(self) -> bool:
+        used = sum(model.size_bytes for _, model in self._loaded.values())
+        return len(self._loaded) > self._capacity or (used > self._memory_bytes and len(self._loaded) > 1)
+
+    def _forget(self) -> None:
+        """The model that was used longest ago."""
+        folder, (_, forgotten) = self._loaded.popitem(last=False)
+        if folder != self._repo / LENDER:  # whose network others see with
+            self._features.pop(folder, None)
+        if forgotten.runtime is not None:
+            forgotten.runtime.close()
 
     def _perceptual(self, folder: Path, card: Card) -> PerceptualDistance | None:
         """Sees with the model's own feature network, or with the lent one."""

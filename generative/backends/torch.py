@@ -80,12 +80,13 @@ class PreparedBackend(TorchBackend):
         self._prepared: StaticSynthesis | None = None
 
     def _synthesize(self, styles: Mapping[str, Tensor], noise: Noise, noises: Mapping[str, Tensor]) -> Tensor:
-        if self._prepared is None:
-            self._prepared = fast_synthesis(self._stylegan2, self._dtype)
+        prepared = self._prepared  # another thread may unload it meanwhile
+        if prepared is None:
+            prepared = self._prepared = fast_synthesis(self._stylegan2, self._dtype)
         stored = self._stylegan2.stored_noise()
         N = next(iter(styles.values())).shape[0]
         drawn = self._stylegan2.draw_noises(noise, noises, stored, N, None)
-        images: Tensor = self._prepared(styles, drawn)
+        images: Tensor = prepared(styles, drawn)
         return images
 
     def unload(self) -> None:

@@ -1,9 +1,10 @@
+import gc
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,15 +13,25 @@ from generative.cards import About
 from generative.checkpoints.errors import CheckpointError
 from generative.editing.files import save_directions
 from generative.editing.unit_table import UnitTable
+from generative.generator import StyleGenerator
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.spaces import Space
 from generative.store import save_model
 from jobs.blobs.memory import MemoryBlobStore
 from jobs.errors import NotFound, UnknownModel
+from jobs.settings import Settings
 from jobs.store import DirectionSetRow, ModelRow
 from workers import models as module
-from workers.models import Models
+from workers.context import Context
+from workers.models import LoadedModel, Models, placed
+from workers.work.painting import Paint, map_z
+from workers.work.sources import Truncation, from_seeds, mapping_inputs
+
+SHIPPED, NAMES = (
+    Path(__file__).parents[2] / "model_repo",
+    ("portraits", "portraits-dcgan", "portraits-eigengan"),
+)
 
 
 def save(folder: Path, seed: int = 0, channels: int = 3) -> str:
@@ -74,10 +85,13 @@ def repo(tmp_path: Path) -> Path:
 def open_models(
     tmp_path: Path, repo: Path, library: Library, blobs: MemoryBlobStore
 ) -> Callable[..., Models]:
-    settings = SimpleNamespace(
-        model_repo=repo, work_dir=tmp_path / "work", backend_of=lambda name: "torch", triton_address=None
-    )
-    return lambda **given: Models(settings, library, blobs, **given)
+    def opened(memory_bytes: int = 2**30, **given: object) -> Models:
+        settings = Settings(
+            model_repo=repo, work_dir=tmp_path / "work", url_secret="x" * 32, model_memory_bytes=memory_bytes
+        )
+        return Models(settings, library, blobs, **given)
+
+    return opened
 
 
 def publish(folder: Path, library: Library, blobs: MemoryBlobStore, tenant: str = "default") -> ModelRow:
@@ -129,6 +143,48 @@ def test_the_model_used_longest_ago_is_forgotten_first(
     models.get("t", "c")  # b goes
     assert models.get("t", "a") is a
     assert models.get("t", "b") is not b
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="model_repo is not there")
+def test_of_real_models_those_used_longest_ago_leave_when_the_memory_is_full(
+    configured: Settings, context: Context
+) -> None:
+    wanted = configured.model_copy(update={"model_repo": SHIPPED, "backend": "portraits=prepared"})
+
+    def painted(models: Models, name: str) -> tuple[LoadedModel, bytes]:
+        model = models.get("t", name)
+        codes = mapping_inputs(model, from_seeds([1, 2], model.generator), Truncation())
+        if isinstance(model.generator, StyleGenerator):
+            codes = {"ws": context.engine.forward(*placed(model, map_z), codes).result(60)}
+        return model, context.engine.forward(*placed(model, Paint()), codes).result(60).numpy().tobytes()
+
+    ample = Models(wanted, context.store, context.blobs)
+    pictures = {name: painted(ample, name) for name in NAMES}
+    sizes = [model.size_bytes for model, _ in pictures.values()]
+    tight = wanted.model_copy(update={"model_memory_bytes": sum(sizes) - 1})
+    models = Models(tight, context.store, context.blobs)
+    portraits, dcgan = (models.get("t", name) for name in NAMES[:2])
+    gone = weakref.ref(dcgan.generator)
+    assert painted(models, NAMES[1])[1] == pictures[NAMES[1]][1]
+    assert models.get("t", NAMES[0]) is portraits  # used last
+    del dcgan
+    assert painted(models, NAMES[2])[1] == pictures[NAMES[2]][1]  # one too many
+    gc.collect()
+    assert gone() is None and models.get("t", NAMES[0]) is portraits
+    for name in (*NAMES, *NAMES):  # they take turns, and come back as they were
+        assert painted(models, name)[1] == pictures[name][1]
+
+
+def test_a_model_larger_than_the_memory_stays_until_another_is_asked_for(
+    open_models: Callable[..., Models], repo: Path
+) -> None:
+    for name in ("a", "b"):
+        save(repo / name)
+    models = open_models(memory_bytes=1)
+    a = models.get("t", "a")
+    assert models.get("t", "a") is a
+    models.get("t", "b")
+    assert models.get("t", "a") is not a
 
 
 def test_a_shipped_model_that_was_replaced_is_loaded_anew(
