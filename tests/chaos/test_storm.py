@@ -14,6 +14,7 @@ PARTS = 5  # of a dataset: four shards and the summary
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(600)  # forty seconds on two quiet cores
 def test_in_a_storm_every_accepted_job_ends_once_and_only_valid_files_are_published():
     try:
         report = storm(7, Ground(), jobs=14, faults=len(KINDS), kinds=KINDS, mix=MIX | {"dataset": 30})

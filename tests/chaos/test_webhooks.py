@@ -30,6 +30,7 @@ JOBS = 16
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(600)  # forty seconds on two quiet cores
 def test_in_a_storm_every_end_is_told_and_nothing_else():
     try:
         with rig(Ground("postgresql")) as built, receiving() as receiver:
