@@ -1,7 +1,6 @@
 import base64
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,17 +118,14 @@ def test_who_waits_is_told_of_the_end_though_only_progress_is_heard(
     answered = threading.Event()
 
     def work() -> None:
-        while not (rows := store.list("default")):
-            time.sleep(0.05)
-        [row] = rows
+        [row] = store.list("default")
         worker.succeed(row.id)  # and the event that tells of it is lost
         while not answered.wait(0.1):
             live.publish(row.id, {"type": "progress", "progress": {"value": 1}})
 
-    timer = later(work)
-    reply = client.post("/v1/jobs", json=generate(), headers={"Prefer": "wait=30"})
-    answered.set()
-    timer.join()
+    with meanwhile(client, work):
+        reply = client.post("/v1/jobs", json=generate(), headers={"Prefer": "wait=30"})
+        answered.set()
     assert (reply.status_code, reply.json()["status"]) == (200, "succeeded")
 
 

@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(400))  # what takes 20 s on two quiet cores took 150 on busy ones
+            item.add_marker(
+                pytest.mark.timeout(400)
+            )  # what takes 20 s on two quiet cores took 150 on busy ones
 
 
 @contextmanager
