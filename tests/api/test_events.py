@@ -143,6 +143,7 @@ def test_a_job_deleted_meanwhile_ends_the_stream(
     job_id = submit(client)["id"]
 
     def work() -> None:
+        threading.Event().wait(0.3)  # the stream has said what there was to say
         store.cancel("default", job_id)
         store.delete("default", job_id)
         live.publish(job_id, {"type": "state"})
