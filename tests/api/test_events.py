@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
+from sqlalchemy import delete
 from starlette.testclient import TestClient
 
 from jobs.errors import StoreUnavailable
 from jobs.live import MemoryLive
 from jobs.schemas import JobView, Progress
 from jobs.store import JobStore
+from jobs.store.tables import jobs
 
 from .conftest import BASE, Worker, meanwhile, png, submit
 from .test_bad_input import assert_problem
@@ -144,8 +146,8 @@ def test_a_job_deleted_meanwhile_ends_the_stream(
 
     def work() -> None:
         threading.Event().wait(0.3)  # the stream has said what there was to say
-        store.cancel("default", job_id)
-        store.delete("default", job_id)
+        with store.database.write() as connection:  # in one step, that the stream sees no end before
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
         live.publish(job_id, {"type": "state"})
 
     with meanwhile(client, work):
