@@ -132,7 +132,7 @@ def test_a_job_is_one_trace_from_the_callers_request_to_its_webhook(
     services = [spans[name].service for name in ("submit", "publish", "webhook")]
     assert services == ["ganserve-gateway", "ganserve-worker", "ganserve-dispatcher"]
     assert spans["run generate"].attributes["ganserve.job"] == job_id
-    assert spans["engine forward"].attributes["ganserve.units"] == 2  # mapping and painting
+    assert spans["engine forward"].attributes["ganserve.units"] == 1  # mapping and painting together
     assert spans["storage"].attributes["ganserve.files"] == 1
     assert not any(span.failed for span in spans.values())
 
