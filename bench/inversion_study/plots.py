@@ -102,11 +102,12 @@ def _sheet(path: Path, sheet: np.ndarray, columns: list[str], rows: list[str]) -
 
 
 def _race(path: Path, model: Model, records: Records) -> None:
-    """Losses by evaluations of the generator."""
+    """Losses by evaluations of the generator, over the portraits that all have run with."""
+    shared = min(records.next_batch(name(model, variant)) for variant in RACERS) or BATCH
     figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for axes, loss in zip(panels, ("perceptual", "pixel + perceptual"), strict=True):
         for variant, (color, line) in RACERS.items():
-            if (record := records.get(name(model, variant), below=BATCH)) is not None:
+            if (record := records.get(name(model, variant), below=shared)) is not None:
                 values = curve(record, loss)
                 longer = ", 200 steps at 0.2" if variant.changes else ""
                 words = f"{variant.method} in {variant.place}{longer}"
