@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from jobs.cards import did_you_mean
 from jobs.errors import UnknownBucket
-from jobs.words import Name
+from jobs.words import KEY, Name
 
 
 class Bucket(BaseModel):
@@ -30,9 +30,7 @@ class Bucket(BaseModel):
     tenants: Annotated[tuple[str, ...], Field(min_length=1)]
     """Who may write there."""
     bucket: Annotated[str, Field(min_length=3, max_length=63)]
-    prefix: Annotated[
-        str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$")
-    ] = ""
+    prefix: Annotated[str, Field(pattern=rf"^({KEY})?$")] = ""
     endpoint: str | None = None
     public_endpoint: str | None = None
     region: str = "us-east-1"

@@ -10,6 +10,7 @@ MAX_SEED = 2**32 - 1
 MAX_IMAGES = 1024  # pictures that one job may make
 MAX_SAMPLES = 50_000  # pictures that one evaluation may look at
 MIN_PICTURES = 16  # of a set that can be compared with another
+KEY = r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"  # of an object in storage
 
 
 class Strict(BaseModel):

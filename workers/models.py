@@ -125,6 +125,12 @@ class LoadedModel:
             raise UnknownDirection(f"The model {self.name!r} has no direction {name!r}.")
         return self.directions[name]
 
+    def flow(self, name: str) -> AttributeFlow:
+        """Raises UnknownDirection."""
+        if name not in self.flows:
+            raise UnknownDirection(f"The model {self.name!r} has no flow {name!r}.")
+        return self.flows[name]
+
     @cached_property
     def encode(self) -> Encoding | None:
         """Pictures to ws; one for as long as the model is loaded, for searches that share it share steps."""

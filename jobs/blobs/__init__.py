@@ -23,8 +23,9 @@ from urllib.request import url2pathname
 from jobs.buckets import read_buckets
 from jobs.errors import BadRequest
 from jobs.settings import Settings
+from jobs.words import KEY
 
-_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_KEY = re.compile(KEY)
 CHUNK = 1024 * 1024
 BUCKETS = "b/"  # before what lies in tenants' own buckets
 

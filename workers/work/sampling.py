@@ -17,7 +17,7 @@ from generative.metrics.examiner import Examiner, look_at_pictures
 from generative.networks.feature_network import FeatureNetwork
 from generative.spaces import Space
 from jobs.dataset import DatasetInput, FlowStep, Range, Share
-from jobs.errors import UnknownDirection, UnsupportedByModel
+from jobs.errors import UnsupportedByModel
 from jobs.evaluation import EditStep
 from jobs.factors import CATEGORICAL
 from workers.blocks import Answer, Subject
@@ -118,9 +118,7 @@ class Sampler:
 
     def _taken(self, samples: Sequence[Sample], latents: Latents, step: FlowStep) -> Latents:
         """By a flow, from what is read in the pictures to what is wanted of them, in W+."""
-        if step.name not in self.model.flows:
-            raise UnknownDirection(f"The model {self.model.name!r} has no flow {step.name!r}.")
-        flow, generator = self.model.flows[step.name], with_w(self.model.generator)
+        flow, generator = self.model.flow(step.name), with_w(self.model.generator)
         current = flow.values(self.read(self.job.wait(self.paint(samples, latents))))
         told = {"current": current, "wanted": flow.wanted(current, step.set)}
         layers = layers_of(step.layers, generator.num_ws) if step.layers else flow.layers

@@ -9,7 +9,7 @@ from torch import Tensor
 from generative.editing.attribute_flow import AttributeFlow
 from generative.spaces import Space
 from jobs.editing import AttributesOperation
-from jobs.errors import UnknownDirection, UnsupportedByModel
+from jobs.errors import UnsupportedByModel
 from workers.blocks import Subject
 from workers.latents import Latents
 from workers.work import flowing
@@ -19,11 +19,10 @@ from workers.work.edits.draft import Draft
 
 
 def act(bench: Bench, draft: Draft, wanted: AttributesOperation) -> Draft:
-    if wanted.flow not in bench.model.flows:
-        raise UnknownDirection(f"The model {bench.model.name!r} has no flow {wanted.flow!r}.")
+    flow = bench.model.flow(wanted.flow)
     if not trusted(bench.model):
         raise UnsupportedByModel(f"no network reads attributes in pictures of {bench.model.name!r}")
-    flow, layers = bench.model.flows[wanted.flow], bench.layers(wanted.layers)
+    layers = bench.layers(wanted.layers)
 
     def move(latents: Latents) -> Latents:
         at = bench.in_space(latents, Space.W_PLUS, draft.painter)
