@@ -90,7 +90,12 @@ def fresh(limits: Limits) -> ColumnElement[bool]:
 
 def held(claim: Claim) -> ColumnElement[bool]:
     """The row is still this claim's."""
-    return and_(jobs.c.id == claim.job_id, jobs.c.fence == claim.fence, RUNNING)
+    return _held(claim.job_id, claim.fence)
+
+
+def _held(job_id: Any, fence: Any) -> ColumnElement[bool]:
+    """Both: values or parameters."""
+    return and_(jobs.c.id == job_id, jobs.c.fence == fence, RUNNING)
 
 
 def heartbeat(
@@ -177,12 +182,14 @@ def put_back(
 
 def ended(status: Status, error: JobError | None = None) -> dict[str, Any]:
     """Values of a job that is over."""
-    return {
-        "status": status,
-        "error": error and error.model_dump(),
-        "finished_at": now(),
-        "lease_until": None,
-    }
+    return _end(status, error) | _OVER
+
+
+def _end(status: Status, error: JobError | None) -> dict[str, Any]:
+    return {"status": status, "error": error and error.model_dump()}
+
+
+_OVER: dict[str, Any] = {"finished_at": now(), "lease_until": None}
 
 
 def finish(
@@ -200,8 +207,7 @@ def finish(
     limits: Limits,
 ) -> bool:
     """End the job and make its outputs visible; False, and nothing is, when it is no longer this claim's."""
-    values: dict[str, Any] = {"status": status, "error": error and error.model_dump()}
-    values |= {"result": result, "metrics": metrics}
+    values = _end(status, error) | {"result": result, "metrics": metrics}
     if status == Status.SUCCEEDED and progress is None:
         progress = Progress(value=1)
     if progress is not None:
@@ -237,8 +243,7 @@ def _ending(filled: frozenset[str], *, expires: bool) -> Change:
     values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in filled}
     if expires:
         values["expires_at"] = _EXPIRES
-    mine = and_(jobs.c.id == bindparam("job"), jobs.c.fence == bindparam("held"), RUNNING)
-    return changing(mine, finished_at=now(), lease_until=None, **values)
+    return changing(_held(bindparam("job"), bindparam("held")), **_OVER, **values)
 
 
 def _output(claim: Claim, place: int, output: OutputRow) -> dict[str, Any]:
