@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generative.ops.linear import linear
+
 SQRT2 = math.sqrt(2)  # gain that makes up for the half that leaky ReLU damps
 
 
@@ -37,7 +39,7 @@ class FullyConnected(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
         with torch.autocast(x.device.type, enabled=False):
-            x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_gain, self.bias * self.bias_gain)
+            x = linear(x.to(self.weight.dtype), self.weight * self.weight_gain, self.bias * self.bias_gain)
         return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generative.ops.linear import linear
 from generative.ops.upfirdn2d import upfirdn2d, upfirdn2d_reference
 
 
@@ -42,6 +43,8 @@ def modulated_conv2d(
     if x.dtype == torch.float16 and demodulate:  # against overflow; demodulation takes the factors out again
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    if weight.shape[2:] == (1, 1) and not demodulate:
+        return _pointwise(x, weight[:, :, 0, 0] * styles[:, None])
     scaled = x * styles[:, :, None, None].to(x.dtype)
     y = _convolve(scaled, weight.to(x.dtype), resample_filter)
     if demodulate:
@@ -52,8 +55,16 @@ def modulated_conv2d(
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """(O, I, k, k), (N, I) -> (N, O): one over the norm of each sample's kernels, in their precision."""
     with torch.autocast(weight.device.type, enabled=False):
-        power = styles.to(weight.dtype).square() @ weight.square().sum(dim=(2, 3)).T
+        power = linear(styles.to(weight.dtype).square(), weight.square().sum(dim=(2, 3)))
         return (power + 1e-8).rsqrt()
+
+
+def _pointwise(x: Tensor, kernels: Tensor) -> Tensor:
+    """(N, I, H, W), (N, O, I) -> (N, O, H, W), channels last: a product for each sample, and no pass to scale
+    x. Rows have the same bits in any company, which those of a convolution to three channels have not.
+    """
+    y = torch.bmm(x.flatten(2).transpose(1, 2), kernels.to(x.dtype).transpose(1, 2))  # (N, H W, O)
+    return y.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def _convolve(x: Tensor, weight: Tensor, resample_filter: Tensor | None) -> Tensor:

@@ -40,6 +40,16 @@ def test_demodulation_undoes_the_length_of_the_style():
     torch.testing.assert_close(modulated_conv2d(x, weight, styles), modulated_conv2d(x, weight, 10 * styles))
 
 
+@pytest.mark.parametrize("N", [2, 4, 8])
+def test_a_pixel_of_one_picture_has_the_same_bits_in_any_company(N):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 32, 64, 64, generator=rng).contiguous(memory_format=torch.channels_last)
+    weight, styles = torch.randn(3, 32, 1, 1, generator=rng), torch.randn(16, 32, generator=rng)
+    together = modulated_conv2d(x, weight, styles, demodulate=False)
+    alone = modulated_conv2d(x[:N].clone(), weight, styles[:N], demodulate=False)
+    assert torch.equal(alone, together[:N])
+
+
 def test_half_precision_does_not_overflow_where_the_plain_product_would():
     x, weight, styles = inputs(3, torch.float32)
     half = modulated_conv2d(x.half(), weight * 300, styles * 300)  # float16 ends at 65504
