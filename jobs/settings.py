@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     """Where pictures are painted: one of `BACKENDS`, then exceptions: `auto,portraits=onnx`."""
     model_memory_bytes: int = Field(default=4096 * MiB, ge=1)
     """What loaded models may hold: those used longest ago leave, the last one used stays."""
+    model_disk_bytes: int = Field(default=4096 * MiB, ge=1)
+    """What the files of imported models may take in `work_dir`."""
     triton_address: str | None = None
     """`host:port` of a Triton server's gRPC."""
     loss_weights: Path | None = None

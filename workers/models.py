@@ -1,11 +1,10 @@
 """Models in memory: the ones used last stay loaded, up to a count and a budget of bytes.
 
 A model is a folder (`generative.store`). Those that ship lie in the model repository; imported ones are
-fetched from the blobs into a local cache, once for each sha256, and are loaded from there.
+loaded from the worker's shelf (`workers.shelf`).
 """
 
 import copy
-import shutil
 import tempfile
 import threading
 from collections import ChainMap, OrderedDict
@@ -17,7 +16,7 @@ from typing import cast
 
 import torch
 
-from generative.cards import CARD, Card, read_card
+from generative.cards import Card, read_card
 from generative.editing.attribute_flow import AttributeFlow
 from generative.editing.direction import Direction
 from generative.editing.files import Members, load_sets
@@ -44,6 +43,7 @@ from workers.blocks import Op, Subject
 from workers.engine import Model
 from workers.metrics import LOAD_SECONDS, MODELS_LOADED
 from workers.runtimes import Elsewhere, Place, Runtime, is_plain, open_runtime
+from workers.shelf import Shelf, is_model
 
 CAPACITY = 4  # models kept in memory
 SETS = 64  # sets of directions kept in memory
@@ -185,7 +185,8 @@ class Models:
         *,
         capacity: int = CAPACITY,
     ) -> None:
-        self._repo, self._cache = settings.model_repo, settings.work_dir / "models"
+        self._repo = settings.model_repo
+        self._shelf = Shelf(settings.work_dir / "models", blobs, settings.model_disk_bytes)
         self._backend_of, self._triton_address = settings.backend_of, settings.triton_address
         self._memory_bytes = settings.model_memory_bytes
         self._store, self._blobs, self._device, self._capacity = store, blobs, torch.device(device), capacity
@@ -206,12 +207,12 @@ class Models:
 
     def _get(self, tenant: str, name: str) -> LoadedModel:
         folder, fetched = self._repo / name, None
-        if not _is_model(folder):
+        if not is_model(folder):
             fetched = self._imported(tenant, name)
-            folder = self._cache / tenant / name / fetched.sha256
+            folder = self._shelf.place(tenant, fetched)
         with self._lock(folder):
-            if fetched is not None and not _is_model(folder):
-                self._fetch(fetched, folder)
+            if fetched is not None:
+                self._shelf.bring(fetched, folder)
             sha256 = read_card(folder).sha256
             if (known := self._remembered(folder, sha256)) is not None:
                 return known
@@ -336,23 +337,3 @@ class Models:
             return self._store.get_model(tenant, name)
         except NotFound:
             raise UnknownModel(f"There is no model {name[:64]!r}.") from None
-
-    def _fetch(self, row: ModelRow, folder: Path) -> None:
-        """Copy an imported model's files from the blobs; the folder appears when it is complete."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-        try:
-            for key in self._blobs.list(row.prefix):
-                path = draft / key.removeprefix(row.prefix)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                fetch(self._blobs, key, path)
-            if not _is_model(draft):
-                raise UnknownModel(f"The files of the model {row.name!r} are gone.")
-            shutil.rmtree(folder, ignore_errors=True)  # what an older fetch left unfinished
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / CARD).is_file()

@@ -22,7 +22,7 @@ from jobs.blobs.memory import MemoryBlobStore
 from jobs.errors import NotFound, UnknownModel
 from jobs.settings import Settings
 from jobs.store import DirectionSetRow, ModelRow
-from workers import models as module
+from workers import shelf as module
 from workers.context import Context
 from workers.models import LoadedModel, Models, placed
 from workers.work.painting import Paint, map_z
