@@ -37,11 +37,8 @@ class JobQueue(Protocol):
         Blocks for up to 2 s, so never on an event loop.
         """
 
-    def empty_lanes(self) -> frozenset[str]:
-        """Lanes in which the broker has no message; none while it does not answer."""
-
     def depths(self) -> Mapping[str, int]:
-        """Messages by lane; empty while the broker does not answer."""
+        """Messages by lane, of the lanes of which it is known; of none while the broker does not answer."""
 
     def ping(self) -> None:
         """Raises `redis.RedisError` when the broker does not answer."""
@@ -80,9 +77,6 @@ class CeleryJobQueue:
         finally:
             self._free.release()
 
-    def empty_lanes(self) -> frozenset[str]:
-        return frozenset(lane for lane, depth in self.depths().items() if depth == 0)
-
     def depths(self) -> Mapping[str, int]:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
@@ -111,11 +105,9 @@ class MemoryJobQueue:
         self.sent.append((job_id, kind, lane))
         return True
 
-    def empty_lanes(self) -> frozenset[str]:
-        return frozenset(LANES) - {lane for _, _, lane in self.sent}
-
     def depths(self) -> Mapping[str, int]:
-        return {}  # what was sent may have been taken
+        """Of the lanes to which nothing was sent: what was sent may have been taken."""
+        return dict.fromkeys(set(LANES) - {lane for _, _, lane in self.sent}, 0)
 
     def ping(self) -> None:
         pass

@@ -96,8 +96,9 @@ class Reaper:
 
     def _due(self) -> Sequence[Due]:
         depths, waiting = self.queue.depths(), self.store.depths()
+        empty = [lane for lane, depth in depths.items() if depth == 0]
         told = [lane for lane, depth in depths.items() if depth >= waiting.get(lane, 0) > 0]
-        return self.store.due_for_send(PAGE, empty_lanes=self.queue.empty_lanes(), told_lanes=told)
+        return self.store.due_for_send(PAGE, empty_lanes=empty, told_lanes=told)
 
     def remove_artifacts(self) -> int:
         """Remove outputs past their retention; their rows stay, marked gone."""
