@@ -40,21 +40,28 @@ def changing(*where: ColumnElement[bool], **values: Any) -> Change:
 
 
 def transition(
-    connection: Connection, statement: Change, given: Mapping[str, Any] | None = None, *, made: int = 0
+    connection: Connection,
+    statement: Change,
+    given: Mapping[str, Any] | None = None,
+    *,
+    made: int = 0,
+    outputs: Sequence[str] = (),
 ) -> Sequence[Row[Any]]:
-    """Run a statement that sets a status. `made`: pictures that the job publishes with it."""
+    """Run a statement that sets a status. `made`, `outputs`: how many pictures, and which files, the job
+    publishes with it.
+    """
     rows = connection.execute(statement, given or {}).all()
-    record(connection, rows)
+    record(connection, rows, outputs)
     settle(connection, rows, made)
     return rows
 
 
-def record(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Write what the jobs have just become as events, and the webhooks that tell of it."""
+def record(connection: Connection, rows: Sequence[Row[Any]], outputs: Sequence[str] = ()) -> None:
+    """Write what the jobs have just become as events, and the webhooks that tell of it and of new files."""
     if rows:
         written = [_event(row) for row in rows]
         connection.execute(_WRITE, written)
-        outbox.tell(connection, rows, [event["body"] for event in written])
+        outbox.tell(connection, rows, [event["body"] for event in written], outputs)
 
 
 _WRITE = insert(events).values(at=now())

@@ -30,12 +30,20 @@ class Happening:
     body: Mapping[str, Any]
 
 
-def tell(connection: Connection, rows: Sequence[Row[Any]], bodies: Sequence[Mapping[str, Any]]) -> None:
-    """Write the deliveries of these transitions; `bodies` are those of their events."""
+def tell(
+    connection: Connection,
+    rows: Sequence[Row[Any]],
+    bodies: Sequence[Mapping[str, Any]],
+    outputs: Sequence[str],
+) -> None:
+    """Write the deliveries of these transitions, and of files that each publishes with it; `bodies` are those
+    of their events.
+    """
     found = [
         Happening(row, name, body) for row, body in zip(rows, bodies, strict=True) if (name := _name(row))
     ]
-    write(connection, found)
+    found += [Happening(row, "output", {"output": output}) for row in rows for output in outputs]
+    _write(connection, found)
 
 
 def _name(row: Row[Any]) -> str | None:
@@ -46,7 +54,7 @@ def _name(row: Row[Any]) -> str | None:
     return "started" if first and not row.cancel_requested else None
 
 
-def write(connection: Connection, happenings: Sequence[Happening]) -> None:
+def _write(connection: Connection, happenings: Sequence[Happening]) -> None:
     """One delivery for each happening and receiver that wants it; parts of a job are not told of."""
     happenings = [happening for happening in happenings if happening.row.parent is None]
     if not happenings:

@@ -24,7 +24,6 @@ from sqlalchemy import (
 
 from jobs.blobs import BUCKETS
 from jobs.schemas import JobError, Kind, Progress, Status
-from jobs.store import outbox
 from jobs.store.change import FIRST_SEND_S, QUEUED, RUNNING, Change, change, changing, send_in, transition
 from jobs.store.database import now
 from jobs.store.directions import put_directions
@@ -217,16 +216,15 @@ def finish(
     kept = {"kept_s": _kept_s(claim, limits)}
     made = sum(output.role in PICTURES for output in published)
     statement = _ending(frozenset(values), expires=bool(published))
-    changed = transition(connection, statement, given | (kept if published else {}), made=made)
-    if not changed:
+    given |= kept if published else {}
+    names = [output.name for output in published]
+    if not transition(connection, statement, given, made=made, outputs=names):
         return False
     if published:
         rows = [_output(claim, place, output) | kept for place, output in enumerate(published)]
         connection.execute(_PUBLISH, rows)
         ours = [output for output in published if not (output.key or "").startswith(BUCKETS)]
         stored(connection, {claim.row.tenant: sum(output.size_bytes for output in ours)})
-        told = [outbox.Happening(changed[0], "output", {"output": output.name}) for output in published]
-        outbox.write(connection, told)
     if model is not None:
         put_model(connection, claim.row.tenant, model)
     if found is not None:
