@@ -13,7 +13,7 @@ from bench.inversion_study.restoration import DAMAGES, restore, shown
 from bench.inversion_study.subjects import LIMIT, Model, Portraits, Row, movements, rows, scores
 from generative.inversion.degradations import Noise
 
-BATCH = 4  # portraits that are searched for together
+BATCH = 8  # portraits that are searched for together
 SAMPLES = 64  # of the generator, as the reference for edits
 
 LONGER = (("steps", 200), ("learning_rate", 0.2))  # a fifth of the steps of projector
@@ -42,8 +42,8 @@ PLAN: dict[Variant, int] = {  # how many portraits: fewer where it takes minutes
     Variant("projector", "p"): 64,
     Variant("ii2s", "w"): 64,
     Variant("pti", "w+"): 64,
-    Variant("image2stylegan", "w+"): 16,
-    Variant("multi_code", "w"): 4,
+    Variant("image2stylegan", "w+"): 8,
+    Variant("multi_code", "w"): 8,
 }
 RESTORERS: dict[Variant, int] = {
     Variant("encoder", "w+"): 32,

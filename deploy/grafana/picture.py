@@ -135,7 +135,7 @@ def work(url: str, hook: str, seed: int, end: float) -> None:
 def order(url: str) -> None:
     """A dataset and a batch, which take most of the time that is shown."""
     asked = {"kind": "generate", "model": "portraits", "input": {"source": {"seeds": "0-3"}}}
-    lines = [{"custom_id": str(n), "method": "POST", "url": "/v1/jobs", "body": asked} for n in range(100)]
+    lines = [{"custom_id": str(n), "body": asked} for n in range(100)]
     wanted = {"count": 3000, "shard_size": 100, "prefix": "faces"}
     with Client(url) as client:
         client.submit({"kind": "dataset", "model": "portraits", "input": wanted})
