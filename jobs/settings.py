@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     shard_slots: int = Field(default=2, ge=1)
     """Of those: how many may make shards of datasets; the others are kept free for whoever waits."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of the engine; left out: what torch chooses."""
+    """Cores that the engine uses; left out: those that torch chooses, as far as the container has them."""
     max_batch: int = Field(default=32, ge=1, le=1024)
     backend: str = "auto"
     """Where pictures are painted: one of `BACKENDS`, then exceptions: `auto,portraits=onnx`."""

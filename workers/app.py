@@ -29,6 +29,7 @@ from jobs.settings import settings
 from jobs.store import open_store
 from jobs.tracing import set_up_traces
 from workers.context import Context
+from workers.cores import cores
 from workers.engine import Engine, Tick
 from workers.losses import LossNetworks
 from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
@@ -50,8 +51,7 @@ _ready = threading.Event()
 def context() -> Context:
     """Built once, in the process that does the work."""
     chosen = settings()
-    if chosen.threads is not None:
-        torch.set_num_threads(chosen.threads)
+    torch.set_num_threads(chosen.threads or min(cores(), torch.get_num_threads()))
     store, blobs = open_store(chosen), open_blobs(chosen)
     device = pick(chosen.device)
     return Context(

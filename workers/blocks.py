@@ -9,6 +9,9 @@ seen to give the same bits: the first block of each kind is preceded by a test, 
 out equal from every place of every size. Of the sizes 1, 2, 4, 8, 16 those from 2 on do in the shipped
 StyleGAN2, so that a single picture need not pay for 16, nor nine.
 
+On a CPU several blocks are computed side by side, each on one core, if the test says that this gives the same
+bits, too (workers/crew.py); a single block has all cores.
+
 The place in the block mattered in half of the networks with odd channel counts (rows that do not begin at
 multiples of 64 bytes), in none with channel counts that are multiples of 16. Where it does, the largest
 block is halved, down to one row. Throughput of a 64 pixel generator on two cores, pictures a second by rows
@@ -20,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -27,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from workers.crew import Crew
 from workers.memory import is_out_of_memory
 
 Tensors = Mapping[str, Tensor]
@@ -35,6 +40,8 @@ Op = Callable[[Any, Tensors], Tensor | Tensors]  # network, inputs: (N, ...) to 
 BARE = ""  # name of the result of an op that returns a tensor and no dict
 CPU_PIXELS, CUDA_PIXELS = 2**16, 2**22  # of a block: more rows than this gain nothing
 CPU_START, CUDA_START = 2, 64  # rows that could be computed in the time that a block takes beside its rows
+ALONE = Crew(1)
+SIDE_BY_SIDE = 2**20  # pixels that a crew computes at a time: each row has its maps in memory
 
 
 class Network(Protocol):
@@ -81,7 +88,6 @@ class Request:
 
 
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # name, shape of a row, type
-Sizes = dict[tuple[Op, Signature], tuple[int, ...]]  # rows of blocks
 Piece = tuple[Request, int, int]  # rows of a request: the first, and past the last
 
 
@@ -97,6 +103,33 @@ class Kind:
     def of(cls, network: Network, op: Op, inputs: Tensors) -> "Kind":
         signature = sorted((name, tuple(t.shape[1:]), t.dtype) for name, t in inputs.items())
         return cls(network, op, tuple(signature))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How rows of a kind are computed."""
+
+    sizes: tuple[int, ...]  # rows of blocks, the largest first
+    crew: int  # how many of them at a time, each on one core; 1: one after the other, on all cores
+
+    @property
+    def rows(self) -> int:
+        """That are worth taking together."""
+        return self.sizes[0] * self.crew
+
+    def shares(self, rows: int) -> list[int]:
+        """How many of the rows each of the crew computes; all, where it is not worth more than one."""
+        smallest = self.sizes[-1]
+        each = -(-rows // (smallest * self.crew)) * smallest
+        return [min(each, rows - at) for at in range(0, rows, each)]
+
+    def blocks(self, rows: int, start: int) -> list[int]:
+        """The sizes of the blocks for a share, where one costs `start` rows beside its own."""
+        whole, rest = divmod(rows, self.sizes[0])
+        return [self.sizes[0]] * whole + (cut(rest, self.sizes, start) if rest else [])
+
+
+Plans = dict[tuple[Op, Signature], Plan]
 
 
 class ForwardQueue:
@@ -152,58 +185,80 @@ class ForwardQueue:
 class BlockRunner:
     """Runs ops in blocks of few sizes."""
 
-    def __init__(self, device: torch.device, max_batch: int) -> None:
-        self._device, self._max_batch = device, max_batch
+    def __init__(self, device: torch.device, max_batch: int, crew: Crew) -> None:
+        self._device, self._max_batch, self._crew = device, max_batch, crew
         self._start = CPU_START if device.type == "cpu" else CUDA_START
-        # By op and signature, the largest first: of networks by what they are made like, for the order of
-        # summation follows from shapes alone; of others by themselves, which may be forgotten elsewhere.
-        self._alike: dict[tuple[type, Any], Sizes] = {}
-        self._sizes: WeakKeyDictionary[Network, Sizes] = WeakKeyDictionary()
+        # By op and signature: of networks by what they are made like, for the order of summation follows from
+        # shapes alone; of others by themselves, which may be forgotten elsewhere.
+        self._alike: dict[tuple[type, Any], Plans] = {}
+        self._plans: WeakKeyDictionary[Network, Plans] = WeakKeyDictionary()
 
     def rows(self, kind: Kind) -> int:
         """How many rows are worth taking together."""
-        known = self._sizes_of(kind.network).get((kind.op, kind.signature))
-        return (
-            known[0] if known else largest_block(kind.network.img_resolution, self._device, self._max_batch)
-        )
+        known = self._plans_of(kind.network).get((kind.op, kind.signature))
+        return known.rows if known else self._largest(kind)
 
-    def sizes(self, kind: Kind) -> tuple[int, ...]:
-        """Rows of blocks, the largest first. The first call works them out by running the op."""
-        known = self._sizes_of(kind.network)
+    def plan(self, kind: Kind) -> Plan:
+        """The first call works it out by running the op."""
+        known = self._plans_of(kind.network)
         if (kind.op, kind.signature) not in known:
-            largest, whole = self.rows(kind), None
-            while largest > 1 and (whole := self._steady(kind, largest)) is None:
-                largest //= 2
-            known[kind.op, kind.signature] = (largest, *(self._equal(kind, largest, whole) if whole else ()))
+            known[kind.op, kind.signature] = self._tried(kind)
         return known[kind.op, kind.signature]
 
     def halve(self, kind: Kind) -> bool:
-        """Smaller blocks from now on, for want of memory: other bytes too, where only one size gives these.
-        False if a block is one row.
+        """Smaller blocks, and one at a time, from now on, for want of memory: other bytes too, where only one
+        size gives these. False if it is one row already.
         """
-        largest, *smaller = self.sizes(kind)
-        self._sizes_of(kind.network)[kind.op, kind.signature] = tuple(smaller) or (max(1, largest // 2),)
-        return largest > 1
+        plan = self.plan(kind)
+        largest, *smaller = plan.sizes
+        less = Plan(tuple(smaller) or (max(1, largest // 2),), crew=1)
+        self._plans_of(kind.network)[kind.op, kind.signature] = less
+        return plan.rows > 1
 
-    def blocks(self, kind: Kind, rows: int) -> list[int]:
-        """The sizes of the blocks for so many rows."""
-        sizes = self.sizes(kind)
-        whole, rest = divmod(rows, sizes[0])
-        return [sizes[0]] * whole + (cut(rest, sizes, self._start) if rest else [])
+    def run(self, kind: Kind, inputs: Tensors) -> tuple[dict[str, Tensor], int]:
+        """inputs: (n, ...) on the CPU, any n -> (n, ...) on the CPU, and how many rows were computed for it.
 
-    def _sizes_of(self, network: Network) -> Sizes:
-        config = getattr(network, "config", None)
-        if config is None:
-            return self._sizes.setdefault(network, {})
-        return self._alike.setdefault((type(network), config), {})
+        An op's bare tensor is named BARE.
+        """
+        plan = self.plan(kind)
+        shares = plan.shares(len(next(iter(inputs.values()))))
+        blocks = [plan.blocks(share, self._start) for share in shares]
+        parts = zip(*(inputs[name].split(shares) for name in inputs), strict=True)
+        tasks = [
+            partial(self._run, kind, dict(zip(inputs, part, strict=True)), sizes)
+            for part, sizes in zip(parts, blocks, strict=True)
+        ]
+        return joined(self._crew.do(tasks)), sum(map(sum, blocks))
 
-    def run(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
-        """inputs: (n, ...) on the CPU, any n -> (n, ...) on the CPU. An op's bare tensor is named BARE."""
+    def _run(self, kind: Kind, inputs: Tensors, sizes: Sequence[int]) -> dict[str, Tensor]:
         rows, at, done = len(next(iter(inputs.values()))), 0, []
-        for size in self.blocks(kind, rows):
+        for size in sizes:
             done.append(self._apply(kind, {name: padded(t[at:], size) for name, t in inputs.items()}))
             at += size
-        return {name: torch.cat([block[name] for block in done])[:rows] for name in done[0]}
+        return {name: t[:rows] for name, t in joined(done).items()}
+
+    def _plans_of(self, network: Network) -> Plans:
+        config = getattr(network, "config", None)
+        if config is None:
+            return self._plans.setdefault(network, {})
+        return self._alike.setdefault((type(network), config), {})
+
+    def _largest(self, kind: Kind) -> int:
+        return largest_block(kind.network.img_resolution, self._device, self._max_batch)
+
+    def _tried(self, kind: Kind) -> Plan:
+        largest, whole = self._largest(kind), None
+        crew = max(1, min(self._crew.size, SIDE_BY_SIDE // (largest * kind.network.img_resolution**2)))
+        while largest * crew > 1 and (whole := self._steady(kind, largest, ALONE)) is None and largest > 1:
+            largest //= 2
+        if whole is None or whole.blind:
+            return Plan((largest,), crew=1)
+        beside = self._steady(kind, largest, self._crew) if crew > 1 else None
+        if beside is None or not _equal(beside.seen, whole.seen):
+            crew = 1
+        crews = (ALONE, self._crew) if crew > 1 else (ALONE,)
+        sizes = [s for s in _halves(largest) if all(self._gives(kind, largest, s, whole, by) for by in crews)]
+        return Plan((largest, *sizes), crew)
 
     def _apply(self, kind: Kind, block: Tensors) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -213,35 +268,28 @@ class BlockRunner:
             raise ValueError(f"{kind.op} must return as many rows as it was given")
         return {name: t.cpu() for name, t in named.items()}
 
-    def _steady(self, kind: Kind, size: int) -> "_Trial | None":
+    def _steady(self, kind: Kind, size: int, crew: Crew) -> "_Trial | None":
         """A trial of a block, if it fits into memory and rows have the same bits in every place of it.
 
         Each row is compared with itself in the next place: places that differ do not agree on thousands of
         numbers.
         """
         block = _random_block(kind, size)
+        rolled = {name: t.roll(1, 0) for name, t in block.items()}
         try:
-            still = self._trial(kind, block)
-            moved = self._trial(kind, {name: t.roll(1, 0) for name, t in block.items()})
+            still, moved = crew.do([partial(self._trial, kind, given) for given in (block, rolled)])
         except Exception as error:
             if is_out_of_memory(error):
                 return None
             raise
-        same = all(_same(now, then.roll(1, 0)) for now, then in zip(moved.seen, still.seen, strict=True))
-        return still if same else None
+        return still if _equal(moved.seen, [t.roll(1, 0) for t in still.seen]) else None
 
-    def _equal(self, kind: Kind, largest: int, whole: "_Trial") -> Iterator[int]:
-        """Smaller sizes whose blocks give the bits of the largest, in every place; none where only bytes are
-        seen.
-        """
+    def _gives(self, kind: Kind, largest: int, size: int, whole: "_Trial", crew: Crew) -> bool:
+        """Whether blocks of that size have the bits of the `whole` block, in every place."""
         block = _random_block(kind, largest)
-        for size in () if whole.blind else _halves(largest):
-            pieces = [
-                self._trial(kind, {name: padded(t[at:], size) for name, t in block.items()}).seen
-                for at in range(0, largest, size)
-            ]
-            if all(_same(torch.cat(parts), t) for *parts, t in zip(*pieces, whole.seen, strict=True)):
-                yield size
+        pieces = [{name: padded(t[at:], size) for name, t in block.items()} for at in range(0, largest, size)]
+        tried = crew.do([partial(self._trial, kind, piece) for piece in pieces])
+        return _equal([torch.cat(parts) for parts in zip(*(t.seen for t in tried), strict=True)], whole.seen)
 
     def _trial(self, kind: Kind, block: Tensors) -> "_Trial":
         with _Rounding() as rounding:
@@ -273,8 +321,12 @@ class _Rounding(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """To the bit; where one has no number, so has the other."""
+    return all(
+        a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+        for a, b in zip(some, others, strict=True)
+    )
 
 
 def _halves(largest: int) -> list[int]:
@@ -311,6 +363,11 @@ def padded(t: Tensor, rows: int) -> Tensor:
     block[: len(some)] = some
     block[len(some) :] = t[:1]
     return block
+
+
+def joined(parts: Sequence[Tensors]) -> dict[str, Tensor]:
+    """One after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def gathered(pieces: list[Piece]) -> dict[str, Tensor]:

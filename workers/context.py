@@ -13,6 +13,7 @@ from jobs.live import LiveEvents
 from jobs.settings import Settings
 from jobs.store import JobStore
 from workers.company import Company
+from workers.cores import cores
 from workers.engine import Engine
 from workers.faces import FaceDetector
 from workers.losses import LossNetworks
@@ -28,7 +29,7 @@ def worker_name() -> str:
 
 def encoders() -> ThreadPoolExecutor:
     """The pool for encoding and uploads. Two threads a core: encoders compute, uploads wait."""
-    return ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="encode")
+    return ThreadPoolExecutor(max_workers=2 * cores(), thread_name_prefix="encode")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from generative.batch import Tensors
 from generative.program import Course, Outcome, Program
 from jobs.errors import Transient
 from workers.blocks import Answer, BlockRunner, ForwardQueue, Kind, Network, Op, Request, gathered, handed_out
+from workers.crew import Crew
 from workers.memory import EngineOutOfMemory, is_out_of_memory
 from workers.pool import Pool, Ticket
 
@@ -100,15 +101,22 @@ class Engine:
         device: torch.device | str = "cpu",
         *,
         max_batch: int = 32,
+        crew: int | None = None,
         observe: Callable[[Tick], None] = lambda tick: None,
     ) -> None:
-        """observe is called on the engine's thread after every unit of work, and must be quick."""
+        """
+        Args:
+            crew: threads that compute side by side; left out, as many as torch has cores on a CPU.
+            observe: called on the engine's thread after every unit of work; must be quick.
+        """
         self.device, self._observe = torch.device(device), observe
         if self.device.type == "cuda":  # some of its algorithms add up in the order in which threads arrive
             torch.backends.cudnn.deterministic = True
-        self._queue, self._blocks = ForwardQueue(), BlockRunner(self.device, max_batch)
+        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self._crew = Crew(crew or cores)
+        self._queue, self._blocks = ForwardQueue(), BlockRunner(self.device, max_batch, self._crew)
         self._arrivals: deque[Ticket] = deque()
-        self._pool = Pool(max_batch)
+        self._pool = Pool(max_batch, self._crew)
         self._changed = threading.Condition()  # guards the queue, the arrivals and the two flags
         self._draining = self._closing = False
         self._burst = 0
@@ -190,6 +198,7 @@ class Engine:
             self._draining = self._closing = True
             self._changed.notify_all()
         self._thread.join()
+        self._crew.close()
 
     def __enter__(self) -> "Engine":
         return self
@@ -255,7 +264,7 @@ class Engine:
             return
         waits_s = tuple(began - request.asked_at for request, first, _ in pieces if first == 0)
         try:
-            result = self._within_memory(kind, gathered(pieces))
+            result, computed = self._within_memory(kind, gathered(pieces))
             rows, seconds = len(next(iter(result.values()))), time.perf_counter() - began
             for request, part in handed_out(pieces, result):
                 request.answer.device_s += seconds * len(next(iter(part.values()))) / rows
@@ -265,10 +274,9 @@ class Engine:
         except Exception as error:
             self._fail([request for request, _, _ in pieces], error)
             return
-        computed = sum(self._blocks.blocks(kind, rows))
         self._observe(Tick("forward", rows, computed, seconds, waits_s))
 
-    def _within_memory(self, kind: Kind, inputs: Tensors) -> dict[str, Tensor]:
+    def _within_memory(self, kind: Kind, inputs: Tensors) -> tuple[dict[str, Tensor], int]:
         """Run; out of memory, once more in blocks of half the size."""
         try:
             return self._blocks.run(kind, inputs)

@@ -13,7 +13,9 @@ Axis letters: N samples, L layers (num_ws), C H W of a picture.
 """
 
 import copy
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -68,8 +70,9 @@ class PivotalTuning:
         """
         self.generator, self.distance, self.locality = generator, distance, locality
         self.randomness = randomness
-        self._painter = _Painter(generator)
-        self.weights = _that_paint(generator, self._painter)
+        painter = _Painter(generator)
+        self._painters = deque([painter])  # at rest; several threads may paint at a time
+        self.weights = _that_paint(generator, painter)
 
     @property
     def key(self) -> Hashable:
@@ -134,7 +137,20 @@ class PivotalTuning:
     def paint(self, params: Tensors, ws: Tensor, noise: Noise = "const") -> Tensor:
         """ws: (N, L, w_dim), each with weights of its own -> (N, C, H, W)."""
         samples = ({name: p[i] for name, p in params.items()} for i in range(len(ws)))
-        return torch.cat([self._painter.with_weights(w, ws[i : i + 1], noise) for i, w in enumerate(samples)])
+        with self._painter() as painter:
+            return torch.cat([painter.with_weights(w, ws[i : i + 1], noise) for i, w in enumerate(samples)])
+
+    @contextmanager
+    def _painter(self) -> "Iterator[_Painter]":
+        """One that nobody else uses meanwhile."""
+        try:
+            painter = self._painters.pop()
+        except IndexError:
+            painter = _Painter(self.generator)
+        try:
+            yield painter
+        finally:
+            self._painters.append(painter)
 
     def delta(self, params: Tensors, i: int) -> dict[str, Tensor]:
         """What tuning has added to the weights for sample i."""

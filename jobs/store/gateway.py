@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -38,7 +38,7 @@ from jobs.store.change import (
     record,
     send_in,
 )
-from jobs.store.database import now, upsert
+from jobs.store.database import INSERTS, now
 from jobs.store.directions import refuse_name
 from jobs.store.endpoints import ensure_of_jobs
 from jobs.store.history import measured
@@ -104,14 +104,8 @@ _SUBMIT = insert(jobs).values(new_times(now(), bindparam("deadline_s", type_=Dou
 
 def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job_id: str) -> str | None:
     """Take the key for `job_id`, or return the job that has it. A parallel holder is waited for."""
-    values = {"tenant": tenant, "key": key, "body_hash": body_hash, "job_id": job_id, "created_at": now()}
-    statement = upsert(connection, idempotency).values(values)
-    statement = statement.on_conflict_do_update(
-        index_elements=[idempotency.c.tenant, idempotency.c.key],
-        set_={name: statement.excluded[name] for name in ("body_hash", "job_id", "created_at")},
-        where=idempotency.c.created_at < now() - IDEMPOTENCY_S,
-    )
-    if connection.execute(statement.returning(idempotency.c.job_id)).first():
+    values = {"tenant": tenant, "key": key, "body_hash": body_hash, "job_id": job_id}
+    if connection.execute(_taking(connection.dialect.name), values).first():
         return None
     mine = (idempotency.c.tenant == tenant) & (idempotency.c.key == key)
     earlier = connection.execute(select(idempotency).where(mine)).one_or_none()
@@ -120,6 +114,17 @@ def _hold_key(connection: Connection, tenant: str, key: str, body_hash: str, job
     if earlier.body_hash != body_hash:
         raise IdempotencyKeyReused
     return earlier.job_id
+
+
+@cache
+def _taking(dialect: str) -> Any:
+    """Writes the key's row, over one that is too old to count."""
+    statement = INSERTS[dialect](idempotency).values(created_at=now())
+    return statement.on_conflict_do_update(
+        index_elements=[idempotency.c.tenant, idempotency.c.key],
+        set_={name: statement.excluded[name] for name in ("body_hash", "job_id", "created_at")},
+        where=idempotency.c.created_at < now() - IDEMPOTENCY_S,
+    ).returning(idempotency.c.job_id)
 
 
 # --- read ------------------------------------------------------------------------------------------------

@@ -175,7 +175,10 @@ def hold(connection: Connection, tenant: str, job_id: str, needs: Needs) -> None
     """The place of an admitted job, and what it needs, are taken."""
     count = max(1, needs.images)
     each = {"bytes_each": needs.bytes / count, "device_s_each": needs.device_s / count}
-    connection.execute(insert(holds).values(tenant=tenant, job_id=job_id, images=needs.images, **each))
+    connection.execute(_HOLD, {"tenant": tenant, "job_id": job_id, "images": needs.images, **each})
+
+
+_HOLD = insert(holds)
 
 
 def _close(found: Usage, needs: Needs, max_queued: int | None) -> bool:

@@ -81,7 +81,7 @@ def configured(tmp_path: Path, model_repo: Path, empty_database: Path) -> Settin
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    with Engine("cpu") as engine:
+    with Engine("cpu", crew=2) as engine:
         yield engine
 
 

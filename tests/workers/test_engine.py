@@ -1,6 +1,7 @@
 """The engine with real (random) generators, and with programs whose answer is known."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -57,7 +58,7 @@ def ticks() -> list[Tick]:
 
 @pytest.fixture
 def engine(ticks: list[Tick]) -> Iterator[Engine]:
-    with Engine("cpu", max_batch=32, observe=ticks.append) as engine:
+    with Engine("cpu", max_batch=32, crew=1, observe=ticks.append) as engine:
         yield engine
 
 
@@ -83,17 +84,129 @@ def gate(engine: Engine) -> Iterator[Gate]:
     gate.opened.set()
 
 
+# --- side by side ----------------------------------------------------------------------------------------
+
+
+class Side:
+    """An op that notes in how many threads it runs at once, and with how many cores in each."""
+
+    def __init__(self) -> None:
+        self.inside, self.most, self.cores = 0, 0, set()
+        self.lock = threading.Lock()
+
+    def __call__(self, generator: nn.Module, inputs: Tensors) -> Tensor:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.cores.add(torch.get_num_threads())
+        time.sleep(0.01)
+        with self.lock:
+            self.inside -= 1
+        return inputs["x"].sum(dim=1)
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 16, 48, 100])
+def test_blocks_are_computed_side_by_side_on_a_core_each(rows: int, ticks: list[Tick]) -> None:
+    model, op, x = SimpleNamespace(generator=Toy()), Side(), torch.arange(2.0 * rows).reshape(rows, 2)
+    with Engine("cpu", crew=3, observe=ticks.append) as engine:
+        engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)  # tries out what it may
+        op.most, op.cores = 0, set()
+        assert torch.equal(engine.forward(model, op, {"x": x}).result(LONG), x.sum(dim=1))
+        assert engine.drain(LONG)
+    assert op.most == min(rows, 3) and op.cores == {1}
+    assert sum(t.rows for t in ticks[1:]) == rows and max(t.rows for t in ticks) <= 48
+
+
+def one_core_differs(generator: Toy, inputs: Tensors) -> Tensor:
+    """A network that sums up in another order where it has one core."""
+    return inputs["x"].sum(dim=1) + threading.current_thread().name.startswith("crew") * 1e-6
+
+
+def test_a_crew_is_spared_what_it_would_make_otherwise(ticks: list[Tick]) -> None:
+    with Engine("cpu", crew=3, observe=ticks.append) as engine:
+        answer = engine.forward(SimpleNamespace(generator=Toy()), one_core_differs, {"x": torch.ones(48, 3)})
+        assert torch.equal(answer.result(LONG), torch.full((48,), 3.0))
+        assert engine.drain(LONG)
+    assert [t.rows for t in ticks] == [16, 16, 16]
+
+
+def test_small_blocks_that_a_crew_would_make_otherwise_are_not_used(ticks: list[Tick]) -> None:
+    def few_differ(generator: Toy, inputs: Tensors) -> Tensor:
+        return one_core_differs(generator, inputs) if len(inputs["x"]) < 8 else total(generator, inputs)
+
+    with Engine("cpu", crew=2, observe=ticks.append) as engine:
+        model = SimpleNamespace(generator=Toy())
+        for rows in (1, 9, 9):
+            answer = engine.forward(model, few_differ, {"x": torch.ones(rows, 3)})
+            assert torch.equal(answer.result(LONG), torch.full((rows,), 3.0))
+        assert engine.drain(LONG)
+    assert [t.size for t in ticks] == [8, 16, 16]
+
+
+def test_pictures_that_fill_a_block_alone_are_computed_side_by_side_and_very_large_ones_are_not() -> None:
+    most = {}
+    for side in (256, 1024):
+        model, op = SimpleNamespace(generator=Toy()), Side()
+        model.generator.img_resolution = side
+        with Engine("cpu", crew=3) as engine:
+            engine.forward(model, op, {"x": torch.zeros(6, 2)}).result(LONG)
+        most[side] = op.most
+    assert most == {256: 3, 1024: 1}
+
+
+def test_what_a_crew_raises_fails_the_request_and_the_engine_goes_on() -> None:
+    def negative_fails(generator: Toy, inputs: Tensors) -> Tensor:
+        if (inputs["x"] == -1).any():
+            raise ArithmeticError("no picture today")
+        return total(generator, inputs)
+
+    x = torch.ones(48, 3)
+    with Engine("cpu", crew=3) as engine:
+        model = SimpleNamespace(generator=Toy())
+        engine.forward(model, negative_fails, {"x": x}).result(LONG)
+        with pytest.raises(ArithmeticError, match="no picture today"):
+            engine.forward(model, negative_fails, {"x": torch.cat([x[:-1], -x[:1]])}).result(LONG)
+        assert engine.forward(model, negative_fails, {"x": x}).result(LONG).tolist() == [3] * 48
+
+
+def test_memory_that_runs_out_ends_the_work_side_by_side() -> None:
+    model, op, x = SimpleNamespace(generator=Toy()), Roomy(16), torch.arange(48.0)[:, None]
+    with Engine("cpu", crew=3) as engine:
+        engine.forward(model, op, {"x": x}).result(LONG)
+        op.rows = 8
+        assert torch.equal(engine.forward(model, op, {"x": x}).result(LONG), x)
+
+
+def test_a_crew_leaves_the_cores_of_other_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with Engine("cpu") as engine:
+            x = {"x": torch.zeros(1, 2)}
+            seen = engine.forward(SimpleNamespace(generator=Toy()), cores, x).result(LONG)
+        assert torch.get_num_threads() == 2 and seen.tolist() == [2]
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores(generator: Toy, inputs: Tensors) -> Tensor:
+    """How many there are for the thread that computes."""
+    return inputs["x"].new_full((len(inputs["x"]),), torch.get_num_threads(), dtype=torch.int64)
+
+
 # --- pictures ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [stylegan2(), stylegan2(32, 11), stylegan2(64, 24, channel_base=512)])
-def test_a_picture_has_the_same_bits_in_any_company(model: SimpleNamespace) -> None:
+def test_a_picture_has_the_same_bits_in_any_company_and_from_any_crew(model: SimpleNamespace) -> None:
     seeds = list(range(40))
-    with Engine("cpu") as engine:
+    with Engine("cpu", crew=1) as engine:
         alone = [engine.forward(model, z_to_picture, {"z": seeded(s, model.generator.z_dim)}) for s in seeds]
         expected = [a.result(LONG) for a in alone]
     shuffled = torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
-    with Engine("cpu") as engine:  # a fresh one, as after a restart
+    with Engine("cpu", crew=3) as engine:
         for at, size in ((0, 1), (1, 2), (3, 3), (6, 16), (22, 18)):
             some = shuffled[at : at + size]
             z = torch.cat([seeded(s, model.generator.z_dim) for s in some])

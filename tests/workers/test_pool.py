@@ -1,6 +1,7 @@
 """Optimisation through the engine: shared steps of many jobs, against the plain loop as its slow twin."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from generative.batch import Tensors
 from generative.inversion.codes import CodeBook
+from generative.inversion.pti import PivotalTuning, TuningOptions
 from generative.inversion.search import Search, SearchOptions
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.program import Course, Evaluation, Outcome, run
-from generative.spaces import Space
+from generative.spaces import Space, broadcast
 from generative.statistics import sample_w, w_statistics
 from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
 
@@ -65,7 +67,7 @@ def ticks() -> list[Tick]:
 
 @pytest.fixture
 def engine(ticks: list[Tick]) -> Iterator[Engine]:
-    with Engine("cpu", max_batch=32, observe=ticks.append) as engine:
+    with Engine("cpu", max_batch=32, crew=1, observe=ticks.append) as engine:
         yield engine
 
 
@@ -202,6 +204,107 @@ def projector(space: str) -> Search:
 
 def pictures(project: Search, N: int) -> Tensor:
     return project.generator(torch.randn(N, 16, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
+
+
+# --- side by side ----------------------------------------------------------------------------------------
+
+
+class Busy(Valley):
+    """Notes in how many threads it is evaluated at once, and how many samples each has."""
+
+    def __init__(self, key: Hashable = "busy") -> None:
+        super().__init__(key)
+        self.inside, self.most, self.lock = 0, 0, threading.Lock()
+        self.stacks: list[int] = []
+
+    def evaluate(self, params: Tensors, constants: Tensors, step: Tensor) -> Evaluation:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.stacks.append(len(step))
+        time.sleep(0.01)
+        with self.lock:
+            self.inside -= 1
+        return super().evaluate(params, constants, step)
+
+
+@pytest.fixture
+def crew(ticks: list[Tick]) -> Iterator[Engine]:
+    with Engine("cpu", max_batch=32, crew=3, observe=ticks.append) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(("N", "stacks"), [(1, [1]), (2, [1, 1]), (7, [3, 2, 2]), (32, [11, 11, 10])])
+def test_samples_of_a_kind_step_at_once_in_stacks_of_about_one_size(
+    crew: Engine, ticks: list[Tick], N: int, stacks: list[int]
+) -> None:
+    program = Busy()
+    course = crew.optimise(program, valley(N, steps=2))
+    assert course.steps == [2] * N and program.most == len(stacks)
+    assert sorted(program.stacks[: len(stacks)], reverse=True) == stacks
+    assert sizes(crew, ticks) == [N, N]
+    torch.testing.assert_close(course.params["x"], run(Valley(), valley(N, steps=2)).params["x"])
+
+
+def test_stacks_are_evened_out_when_samples_leave(crew: Engine, ticks: list[Tick]) -> None:
+    program, problems = Busy(), valley(9)
+    problems["steps"] = torch.tensor([1, 1, 1, 1, 1, 3, 3, 3, 3])  # a stack of three and most of the next
+    course = crew.optimise(program, problems)
+    assert course.steps == problems["steps"].tolist() and sizes(crew, ticks) == [9, 4, 4]
+    assert sorted(program.stacks[3:6]) == sorted(program.stacks[6:]) == [1, 1, 2]
+
+
+def test_every_job_is_told_once_a_step_however_many_stacks_it_is_in(crew: Engine) -> None:
+    seen: list[list[int]] = []
+    crew.optimise(Busy(), valley(5, steps=20), on_step=lambda update: seen.append(update.steps))
+    assert seen[-1] == [20] * 5 and all(len(set(steps)) == 1 for steps in seen)
+
+
+def test_kinds_take_turns_also_where_one_has_more_stacks_than_the_crew_has_threads(
+    crew: Engine, jobs: ThreadPoolExecutor
+) -> None:
+    long = jobs.submit(lambda: crew.optimise(Valley("many"), valley(200, steps=400)))
+    short = crew.optimise(Valley("few"), valley(1, steps=5))
+    assert short.steps == [5] and not long.done()
+    assert long.result(LONG).steps == [400] * 200
+
+
+def test_a_run_that_is_resumed_by_a_crew_makes_the_same_bits(crew: Engine) -> None:
+    project = projector("w+")
+    problems = project.problems(pictures(project, 5), SearchOptions(steps=30, perceptual=0, pixel=1))
+    problems["steps"] = torch.tensor([8, 20, 30, 30, 30])
+    whole, saved = crew.optimise(project, problems), {}
+
+    def interrupt(update: Update) -> None:
+        saved.update(update.tensors())
+        if update.steps[-1] >= 11:
+            raise Canceled
+
+    with pytest.raises(Canceled):
+        crew.optimise(project, problems, on_step=interrupt)
+    resumed = crew.optimise(projector("w+"), problems, saved=saved)
+    assert all(torch.equal(resumed.params[name], t) for name, t in whole.params.items())
+    assert resumed.curves == whole.curves
+
+
+def test_what_one_stack_raises_fails_its_jobs_and_no_others(crew: Engine, jobs: ThreadPoolExecutor) -> None:
+    good = jobs.submit(lambda: crew.optimise(Valley(), valley(1, steps=300)))
+    with pytest.raises(ArithmeticError, match="impossible"):
+        crew.optimise(Valley("bad"), valley(5, steps=-1))
+    assert good.result(LONG).steps == [300]
+
+
+def test_tuned_generators_paint_side_by_side(crew: Engine) -> None:
+    """Each sample has its own weights, put into a generator that others must not use meanwhile."""
+    generator = projector("w").generator
+    tuning = PivotalTuning(generator, None)
+    ws = generator.map(torch.randn(6, 16, generator=torch.Generator().manual_seed(2)))
+    options = TuningOptions(steps=6, perceptual=0, stop=None)
+    targets = pictures(projector("w"), 6)
+    problems = tuning.problems(targets, broadcast(ws, generator.num_ws), options)
+    course, alone = crew.optimise(tuning, problems), run(tuning, problems)
+    for name, weight in alone.params.items():
+        torch.testing.assert_close(course.params[name], weight, rtol=0, atol=1e-5)
 
 
 # --- stopping, resuming, failing -----------------------------------------------------------------------

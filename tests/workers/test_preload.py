@@ -14,7 +14,7 @@ def test_a_preloaded_model_is_the_one_that_jobs_get(context):
     [(_, loaded)] = context.models._loaded.values()
 
     assert context.models.get(DEFAULT_TENANT, "tiny") is loaded
-    tried = {op for op, _ in context.engine._blocks._sizes_of(loaded.generator)}
+    tried = {op for op, _ in context.engine._blocks._plans_of(loaded.generator)}
     assert tried == {painting.map_z, painting.Paint("const"), painting.Paint()}
 
 
