@@ -87,12 +87,12 @@ class Reporter:
         self, value: float, step: int | None = None, steps: int | None = None, message: str | None = None
     ) -> None:
         """The work moved to `value`, 0 to 1. Raises a `Stop` if it must end."""
-        now = self._clock()
+        now, whole = self._clock(), self._first is None and value >= 1  # which the end will tell
         progress = Progress(
             value=value, step=step, steps=steps, message=message, eta_s=self._eta_s(value, now)
         )
         self._heartbeat.advance(progress)
-        if now - self._told_at >= LIVE_S or value >= 1:
+        if (now - self._told_at >= LIVE_S or value >= 1) and not whole:
             self._told_at = now
             self._live.publish(self._job_id, {"type": "progress", "progress": progress.model_dump()})
         self.check()

@@ -107,7 +107,8 @@ def _questions(
 def _turns(connection: Connection, heads: Select[Any]) -> Iterator[tuple[str, str]]:
     """Every (tenant, lane) in which a job waits, the fairest first."""
     found = [row for row in connection.execute(heads) if row.queued_at is not None]
-    running = {tenant: count for tenant, count in connection.execute(_RUNNING)}
+    several = len({row.tenant for row in found}) > 1
+    running = {tenant: count for tenant, count in connection.execute(_RUNNING)} if several else {}
 
     def rank(row: Any) -> tuple[int, float, float]:
         return running.get(row.tenant, 0), row.served_at, row.queued_at - AHEAD_S[row.lane]

@@ -99,6 +99,12 @@ def test_more_pictures_than_one_chunk_come_in_order_with_progress(run, read, net
     assert steps[-1] == 70
 
 
+def test_a_job_that_is_done_at_once_tells_no_progress_beside_its_end(run, context):
+    before = len(context.live.events)
+    run({"source": {"seeds": [1]}})
+    assert [event["type"] for event in context.live.events[before:]] == ["state"]
+
+
 def test_a_picture_has_the_same_bytes_whether_its_latents_are_asked_for_or_not(run):
     alone, beside = (run({"source": {"seeds": "1-20"}}, output={"latents": l}) for l in ("none", "w+"))
     bytes_of = [[o.sha256 for o in job.outputs if o.role == "image"] for job in (alone, beside)]
