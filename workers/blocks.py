@@ -10,7 +10,7 @@ out equal from every place of every size. Of the sizes 1, 2, 4, 8, 16 those from
 StyleGAN2, so that a single picture need not pay for 16, nor nine.
 
 On a CPU several blocks are computed side by side, each on one core, if the test says that this gives the same
-bits, too (workers/crew.py); a single block has all cores.
+bits, too (workers/crew.py). A single block has all cores, and so has one that is larger than others ever are.
 
 The place in the block mattered in half of the networks with odd channel counts (rows that do not begin at
 multiples of 64 bytes), in none with channel counts that are multiples of 16. Where it does, the largest
@@ -41,7 +41,6 @@ BARE = ""  # name of the result of an op that returns a tensor and no dict
 CPU_PIXELS, CUDA_PIXELS = 2**16, 2**22  # of a block: more rows than this gain nothing
 CPU_START, CUDA_START = 2, 64  # rows that could be computed in the time that a block takes beside its rows
 ALONE = Crew(1)
-SIDE_BY_SIDE = 2**20  # pixels that a crew computes at a time: each row has its maps in memory
 
 
 class Network(Protocol):
@@ -248,7 +247,8 @@ class BlockRunner:
 
     def _tried(self, kind: Kind) -> Plan:
         largest, whole = self._largest(kind), None
-        crew = max(1, min(self._crew.size, SIDE_BY_SIDE // (largest * kind.network.img_resolution**2)))
+        small = largest * kind.network.img_resolution**2 <= CPU_PIXELS  # each has its maps in memory
+        crew = self._crew.size if small else 1
         while largest * crew > 1 and (whole := self._steady(kind, largest, ALONE)) is None and largest > 1:
             largest //= 2
         if whole is None or whole.blind:

@@ -147,13 +147,13 @@ def test_small_blocks_that_a_crew_would_make_otherwise_are_not_used(ticks: list[
 
 def test_pictures_that_fill_a_block_alone_are_computed_side_by_side_and_very_large_ones_are_not() -> None:
     most = {}
-    for side in (256, 1024):
+    for side in (256, 512):
         model, op = SimpleNamespace(generator=Toy()), Side()
         model.generator.img_resolution = side
         with Engine("cpu", crew=3) as engine:
             engine.forward(model, op, {"x": torch.zeros(6, 2)}).result(LONG)
         most[side] = op.most
-    assert most == {256: 3, 1024: 1}
+    assert most == {256: 3, 512: 1}
 
 
 def test_what_a_crew_raises_fails_the_request_and_the_engine_goes_on() -> None:
