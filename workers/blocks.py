@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workers.crew import Crew
+from workers.crew import Crew, members
 from workers.memory import is_out_of_memory
 
 Tensors = Mapping[str, Tensor]
@@ -109,7 +109,7 @@ class Plan:
     """How rows of a kind are computed."""
 
     sizes: tuple[int, ...]  # rows of blocks, the largest first
-    crew: int  # how many of them at a time, each on one core; 1: one after the other, on all cores
+    crew: int  # how many of them at most at a time, each on one core; 1: in turn, on all cores
 
     @property
     def rows(self) -> int:
@@ -117,9 +117,9 @@ class Plan:
         return self.sizes[0] * self.crew
 
     def shares(self, rows: int) -> list[int]:
-        """How many of the rows each of the crew computes; all, where it is not worth more than one."""
-        smallest = self.sizes[-1]
-        each = -(-rows // (smallest * self.crew)) * smallest
+        """How many of the rows each of the crew computes; all of them, where one does."""
+        blocks = -(-rows // self.sizes[-1])
+        each = -(-blocks // members(blocks, self.crew)) * self.sizes[-1]
         return [min(each, rows - at) for at in range(0, rows, each)]
 
     def blocks(self, rows: int, start: int) -> list[int]:

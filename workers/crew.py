@@ -13,6 +13,17 @@ import torch
 
 T = TypeVar("T")
 
+SPEEDUP = 0.6  # n cores are taken to compute one thing n ** 0.6 times as fast as one core does
+
+
+def members(things: int, cores: int) -> int:
+    """Among how many threads of one core so many things are best divided; 1: all cores for each in turn.
+
+    That is where the cores that would have nothing to do are more than those that would wait for each other.
+    """
+    busy = min(things, cores)
+    return busy if busy > cores**SPEEDUP else 1
+
 
 class Crew:
     """`size` threads in which torch has one core each; none at all for a size of 1."""

@@ -1,4 +1,4 @@
-"""The one thread that computes on the device, for all jobs of the process.
+"""The one thread that decides what the device computes, for all jobs of the process.
 
 `forward` runs an op of a generator: rows of many jobs are merged into blocks (workers/blocks.py), whose
 bytes do not depend on the company. `optimise` runs a program's samples in shared steps (workers/pool.py).
@@ -7,7 +7,7 @@ can starve the other.
 
 Jobs wait in their own threads, where their callbacks run too: nothing that a job does holds the device up.
 Reading a result or a checkpoint copies from the device in the reader's thread; everything else there is
-done by this one.
+done by this one, or on a CPU by its crew while it waits (workers/crew.py).
 """
 
 import threading

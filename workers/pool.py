@@ -16,7 +16,7 @@ from functools import partial
 
 from generative.batch import Batch, Tensors
 from generative.program import Course, Outcome, Program, Step, advance, start
-from workers.crew import Crew
+from workers.crew import Crew, members
 from workers.memory import EngineOutOfMemory, is_out_of_memory
 
 
@@ -175,13 +175,13 @@ class Pool:
             ticket.publish(ended=True, error=_told(error))
 
     def _arrange(self) -> None:
-        """Of each kind one stack for each of the crew, all about as large; where there is memory for fewer
-        rows, only those that fit into one are joined.
+        """Of each kind one stack for each of the crew that is worth it, all about as large; where there is
+        memory for fewer rows, only those that fit into one are joined.
         """
         for key in dict.fromkeys(stack.key for stack in self._stacks):
             alike = [stack for stack in self._stacks if stack.key == key]
             total = sum(len(stack.rows) for stack in alike)
-            even = _even(total, self._crew.size)
+            even = _even(total, members(total, self._crew.size))
             better = alike
             if total > min(stack.limit for stack in alike):
                 better = _joined_where_they_fit(alike)
@@ -207,8 +207,8 @@ def _advanced(stack: Stack) -> Step | Exception:
 
 
 def _even(total: int, parts: int) -> list[int]:
-    """Sizes of at most so many parts, none of them empty."""
-    return [size for size in (total // parts + (i < total % parts) for i in range(parts)) if size]
+    """Sizes of so many parts."""
+    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 def _joined(stacks: Sequence[Stack]) -> Stack:

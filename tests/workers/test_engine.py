@@ -119,6 +119,16 @@ def test_blocks_are_computed_side_by_side_on_a_core_each(rows: int, ticks: list[
     assert sum(t.rows for t in ticks[1:]) == rows and max(t.rows for t in ticks) <= 48
 
 
+@pytest.mark.parametrize(("rows", "most"), [(2, 1), (5, 1), (6, 6), (48, 16)])
+def test_few_blocks_for_many_cores_have_all_of_them_in_turn(rows: int, most: int) -> None:
+    model, op = SimpleNamespace(generator=Toy()), Side()
+    with Engine("cpu", crew=16) as engine:
+        engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
+        op.most = 0
+        engine.forward(model, op, {"x": torch.zeros(rows, 2)}).result(LONG)
+    assert op.most == most
+
+
 def one_core_differs(generator: Toy, inputs: Tensors) -> Tensor:
     """A network that sums up in another order where it has one core."""
     return inputs["x"].sum(dim=1) + threading.current_thread().name.startswith("crew") * 1e-6

@@ -246,6 +246,14 @@ def test_samples_of_a_kind_step_at_once_in_stacks_of_about_one_size(
     torch.testing.assert_close(course.params["x"], run(Valley(), valley(N, steps=2)).params["x"])
 
 
+def test_few_samples_for_many_cores_stay_together(ticks: list[Tick]) -> None:
+    program = Busy()
+    with Engine("cpu", crew=16) as engine:
+        engine.optimise(program, valley(5, steps=2))
+        engine.optimise(program, valley(6, steps=1))
+    assert program.stacks == [5, 5] + [1] * 6
+
+
 def test_stacks_are_evened_out_when_samples_leave(crew: Engine, ticks: list[Tick]) -> None:
     program, problems = Busy(), valley(9)
     problems["steps"] = torch.tensor([1, 1, 1, 1, 1, 3, 3, 3, 3])  # a stack of three and most of the next
