@@ -10,7 +10,8 @@ out equal from every place of every size. Of the sizes 1, 2, 4, 8, 16 those from
 StyleGAN2, so that a single picture need not pay for 16, nor nine.
 
 On a CPU several blocks are computed side by side, each on one core, if the test says that this gives the same
-bits, too (workers/crew.py). A single block has all cores, and so has one that is larger than others ever are.
+bits, too (workers/crew.py). A single block has all cores, if they make it faster, and so has one that is
+larger than others ever are.
 
 The place in the block mattered in half of the networks with odd channel counts (rows that do not begin at
 multiples of 64 bytes), in none with channel counts that are multiples of 16. Where it does, the largest
@@ -41,6 +42,8 @@ BARE = ""  # name of the result of an op that returns a tensor and no dict
 CPU_PIXELS, CUDA_PIXELS = 2**16, 2**22  # of a block: more rows than this gain nothing
 CPU_START, CUDA_START = 2, 64  # rows that could be computed in the time that a block takes beside its rows
 ALONE = Crew(1)
+TINY = 2**14  # pixels of a block up to which it is tried whether one core is enough for it
+TURNS, SLOWER = 3, 1.1
 
 
 class Network(Protocol):
@@ -110,6 +113,7 @@ class Plan:
 
     sizes: tuple[int, ...]  # rows of blocks, the largest first
     crew: int  # how many of them at most at a time, each on one core; 1: in turn, on all cores
+    lone: bool = False  # whether a single small one has one core, too, because all were hardly faster
 
     @property
     def rows(self) -> int:
@@ -227,7 +231,8 @@ class BlockRunner:
             partial(self._run, kind, dict(zip(inputs, part, strict=True)), sizes)
             for part, sizes in zip(parts, blocks, strict=True)
         ]
-        return joined(self._crew.do(tasks)), sum(map(sum, blocks))
+        run = self._crew.apart if plan.lone and blocks == [[plan.sizes[-1]]] else self._crew.do
+        return joined(run(tasks)), sum(map(sum, blocks))
 
     def _run(self, kind: Kind, inputs: Tensors, sizes: Sequence[int]) -> dict[str, Tensor]:
         rows, at, done = len(next(iter(inputs.values()))), 0, []
@@ -258,7 +263,19 @@ class BlockRunner:
             crew = 1
         crews = (ALONE, self._crew) if crew > 1 else (ALONE,)
         sizes = [s for s in _halves(largest) if all(self._gives(kind, largest, s, whole, by) for by in crews)]
-        return Plan((largest, *sizes), crew)
+        sizes = [largest, *sizes]
+        return Plan(tuple(sizes), crew, lone=crew > 1 and self._hardly_slower(kind, sizes[-1]))
+
+    def _hardly_slower(self, kind: Kind, size: int) -> bool:
+        """Whether one core does a block in little more time than all; others can use the rest then."""
+        if size * kind.network.img_resolution**2 > TINY:
+            return False
+        tasks = [partial(self._apply, kind, _random_block(kind, size))]
+        all_s, one_s = [], []
+        for _ in range(TURNS):
+            all_s.append(_seconds(lambda: self._crew.do(tasks)))
+            one_s.append(_seconds(lambda: self._crew.apart(tasks)))
+        return min(one_s) < SLOWER * min(all_s)
 
     def _apply(self, kind: Kind, block: Tensors) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -327,6 +344,12 @@ def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
         a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
         for a, b in zip(some, others, strict=True)
     )
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def _halves(largest: int) -> list[int]:

@@ -37,7 +37,11 @@ class Crew:
 
         A single task has all cores, in the thread that calls.
         """
-        if self._threads is None or len(tasks) == 1:
+        return [task() for task in tasks] if len(tasks) == 1 else self.apart(tasks)
+
+    def apart(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """The same, where a single task has one core, too."""
+        if self._threads is None:
             return [task() for task in tasks]
         futures = [self._threads.submit(task) for task in tasks]
         wait(futures)

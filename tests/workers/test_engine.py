@@ -129,6 +129,32 @@ def test_few_blocks_for_many_cores_have_all_of_them_in_turn(rows: int, most: int
     assert op.most == most
 
 
+@pytest.mark.parametrize(
+    ("side", "crew_s", "others_s", "crew_does_it"),
+    [
+        (64, 0.0, 0.02, True),
+        (64, 0.02, 0.0, False),
+        (256, 0.0, 0.02, False),
+    ],
+)
+def test_a_small_block_that_is_alone_has_one_core_where_all_are_hardly_faster(
+    side: int, crew_s: float, others_s: float, crew_does_it: bool
+) -> None:
+    threads: list[str] = []
+
+    def op(generator: nn.Module, inputs: Tensors) -> Tensor:
+        threads.append(threading.current_thread().name)
+        time.sleep(crew_s if threads[-1].startswith("crew") else others_s)
+        return inputs["x"].sum(dim=1)
+
+    model = SimpleNamespace(generator=Toy())
+    model.generator.img_resolution = side
+    with Engine("cpu", crew=2) as engine:
+        for _ in range(2):
+            engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
+    assert threads[-1].startswith("crew") is crew_does_it
+
+
 def one_core_differs(generator: Toy, inputs: Tensors) -> Tensor:
     """A network that sums up in another order where it has one core."""
     return inputs["x"].sum(dim=1) + threading.current_thread().name.startswith("crew") * 1e-6
