@@ -88,19 +88,26 @@ def gate(engine: Engine) -> Iterator[Gate]:
 
 
 class Side:
-    """An op that notes in how many threads it runs at once, and with how many cores in each."""
+    """An op that notes in how many threads it runs at once, in which, and with how many cores in each."""
 
     def __init__(self) -> None:
-        self.inside, self.most, self.cores = 0, 0, set()
-        self.lock = threading.Lock()
+        self.inside, self.most, self.cores, self.threads = 0, 0, set(), set()
+        self.changed = threading.Condition()
+
+    def expect(self, threads: int) -> None:
+        """From now on: the first calls wait for each other until so many run."""
+        self.most, self.cores, self.threads, self.expected = 0, set(), set(), threads
+
+    expected = 0
 
     def __call__(self, generator: nn.Module, inputs: Tensors) -> Tensor:
-        with self.lock:
+        with self.changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
             self.cores.add(torch.get_num_threads())
-        time.sleep(0.01)
-        with self.lock:
+            self.threads.add(threading.current_thread().name)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.expected, LONG / 10)
             self.inside -= 1
         return inputs["x"].sum(dim=1)
 
@@ -112,7 +119,7 @@ def test_blocks_are_computed_side_by_side_on_a_core_each(rows: int, ticks: list[
     model, op, x = SimpleNamespace(generator=Toy()), Side(), torch.arange(2.0 * rows).reshape(rows, 2)
     with Engine("cpu", crew=3, observe=ticks.append) as engine:
         engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)  # tries out what it may
-        op.most, op.cores = 0, set()
+        op.expect(min(rows, 3))
         assert torch.equal(engine.forward(model, op, {"x": x}).result(LONG), x.sum(dim=1))
         assert engine.drain(LONG)
     assert op.most == min(rows, 3) and op.cores == {1}
@@ -124,9 +131,9 @@ def test_few_blocks_for_many_cores_have_all_of_them_in_turn(rows: int, most: int
     model, op = SimpleNamespace(generator=Toy()), Side()
     with Engine("cpu", crew=16) as engine:
         engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
-        op.most = 0
+        op.expect(most)
         engine.forward(model, op, {"x": torch.zeros(rows, 2)}).result(LONG)
-    assert op.most == most
+    assert op.most == most and (op.threads == {"engine"}) is (most == 1)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +189,14 @@ def test_small_blocks_that_a_crew_would_make_otherwise_are_not_used(ticks: list[
 
 
 def test_pictures_that_fill_a_block_alone_are_computed_side_by_side_and_very_large_ones_are_not() -> None:
-    most = {}
-    for side in (256, 512):
+    for side, most in ((256, 3), (512, 1)):
         model, op = SimpleNamespace(generator=Toy()), Side()
         model.generator.img_resolution = side
         with Engine("cpu", crew=3) as engine:
+            engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
+            op.expect(most)
             engine.forward(model, op, {"x": torch.zeros(6, 2)}).result(LONG)
-        most[side] = op.most
-    assert most == {256: 3, 512: 1}
+        assert op.most == most and (op.threads == {"engine"}) is (most == 1)
 
 
 def test_what_a_crew_raises_fails_the_request_and_the_engine_goes_on() -> None:

@@ -1,7 +1,6 @@
 """Optimisation through the engine: shared steps of many jobs, against the plain loop as its slow twin."""
 
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -210,20 +209,21 @@ def pictures(project: Search, N: int) -> Tensor:
 
 
 class Busy(Valley):
-    """Notes in how many threads it is evaluated at once, and how many samples each has."""
+    """Notes in how many threads it is evaluated at once, and how many samples each has. The first calls wait for
+    each other until so many run as are `expected`."""
 
-    def __init__(self, key: Hashable = "busy") -> None:
+    def __init__(self, key: Hashable = "busy", expected: int = 0) -> None:
         super().__init__(key)
-        self.inside, self.most, self.lock = 0, 0, threading.Lock()
+        self.inside, self.most, self.expected, self.changed = 0, 0, expected, threading.Condition()
         self.stacks: list[int] = []
 
     def evaluate(self, params: Tensors, constants: Tensors, step: Tensor) -> Evaluation:
-        with self.lock:
+        with self.changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
             self.stacks.append(len(step))
-        time.sleep(0.01)
-        with self.lock:
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.expected, LONG / 10)
             self.inside -= 1
         return super().evaluate(params, constants, step)
 
@@ -238,7 +238,7 @@ def crew(ticks: list[Tick]) -> Iterator[Engine]:
 def test_samples_of_a_kind_step_at_once_in_stacks_of_about_one_size(
     crew: Engine, ticks: list[Tick], N: int, stacks: list[int]
 ) -> None:
-    program = Busy()
+    program = Busy(expected=len(stacks))
     course = crew.optimise(program, valley(N, steps=2))
     assert course.steps == [2] * N and program.most == len(stacks)
     assert sorted(program.stacks[: len(stacks)], reverse=True) == stacks
