@@ -209,8 +209,10 @@ def pictures(project: Search, N: int) -> Tensor:
 
 
 class Busy(Valley):
-    """Notes in how many threads it is evaluated at once, and how many samples each has. The first calls wait for
-    each other until so many run as are `expected`."""
+    """Notes in how many threads it is evaluated at once, and how many samples each has.
+
+    The first calls wait for each other until so many run as are `expected`.
+    """
 
     def __init__(self, key: Hashable = "busy", expected: int = 0) -> None:
         super().__init__(key)
