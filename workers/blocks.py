@@ -262,9 +262,10 @@ class BlockRunner:
         if beside is None or not _equal(beside.seen, whole.seen):
             crew = 1
         crews = (ALONE, self._crew) if crew > 1 else (ALONE,)
-        sizes = [s for s in _halves(largest) if all(self._gives(kind, largest, s, whole, by) for by in crews)]
-        sizes = [largest, *sizes]
-        return Plan(tuple(sizes), crew, lone=crew > 1 and self._hardly_slower(kind, sizes[-1]))
+        block = _random_block(kind, largest)
+        smaller = [s for s in _halves(largest) if all(self._gives(kind, block, s, whole, by) for by in crews)]
+        sizes = (largest, *smaller)
+        return Plan(sizes, crew, lone=crew > 1 and self._hardly_slower(kind, sizes[-1]))
 
     def _hardly_slower(self, kind: Kind, size: int) -> bool:
         """Whether one core does a block in little more time than all; others can use the rest then."""
@@ -301,10 +302,10 @@ class BlockRunner:
             raise
         return still if _equal(moved.seen, [t.roll(1, 0) for t in still.seen]) else None
 
-    def _gives(self, kind: Kind, largest: int, size: int, whole: "_Trial", crew: Crew) -> bool:
+    def _gives(self, kind: Kind, block: Tensors, size: int, whole: "_Trial", crew: Crew) -> bool:
         """Whether blocks of that size have the bits of the `whole` block, in every place."""
-        block = _random_block(kind, largest)
-        pieces = [{name: padded(t[at:], size) for name, t in block.items()} for at in range(0, largest, size)]
+        places = range(0, len(next(iter(block.values()))), size)
+        pieces = [{name: padded(t[at:], size) for name, t in block.items()} for at in places]
         tried = crew.do([partial(self._trial, kind, piece) for piece in pieces])
         return _equal([torch.cat(parts) for parts in zip(*(t.seen for t in tried), strict=True)], whole.seen)
 

@@ -212,11 +212,8 @@ def _even(total: int, parts: int) -> list[int]:
 
 
 def _joined(stacks: Sequence[Stack]) -> Stack:
-    batch, rows = (
-        Batch.stack([stack.batch for stack in stacks]),
-        [row for stack in stacks for row in stack.rows],
-    )
-    return replace(stacks[0], batch=batch, rows=rows)
+    rows = [row for stack in stacks for row in stack.rows]
+    return replace(stacks[0], batch=Batch.stack([stack.batch for stack in stacks]), rows=rows)
 
 
 def _joined_where_they_fit(stacks: Sequence[Stack]) -> list[Stack]:

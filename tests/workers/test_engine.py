@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from generative.batch import Tensors
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from tests.workers.meeting import Meeting
 from workers.engine import Engine, EngineClosed, EngineOutOfMemory, Tick
 
 LONG = 30  # seconds after which something is stuck
@@ -91,24 +92,16 @@ class Side:
     """An op that notes in how many threads it runs at once, in which, and with how many cores in each."""
 
     def __init__(self) -> None:
-        self.inside, self.most, self.cores, self.threads = 0, 0, set(), set()
-        self.changed = threading.Condition()
+        self.expect(0)
 
     def expect(self, threads: int) -> None:
-        """From now on: the first calls wait for each other until so many run."""
-        self.most, self.cores, self.threads, self.expected = 0, set(), set(), threads
-
-    expected = 0
+        """From now on."""
+        self.meeting, self.cores, self.threads = Meeting(threads), set(), set()
 
     def __call__(self, generator: nn.Module, inputs: Tensors) -> Tensor:
-        with self.changed:
-            self.inside += 1
-            self.most = max(self.most, self.inside)
+        with self.meeting.join():
             self.cores.add(torch.get_num_threads())
             self.threads.add(threading.current_thread().name)
-            self.changed.notify_all()
-            self.changed.wait_for(lambda: self.most >= self.expected, LONG / 10)
-            self.inside -= 1
         return inputs["x"].sum(dim=1)
 
     __hash__ = object.__hash__
@@ -122,7 +115,7 @@ def test_blocks_are_computed_side_by_side_on_a_core_each(rows: int, ticks: list[
         op.expect(min(rows, 3))
         assert torch.equal(engine.forward(model, op, {"x": x}).result(LONG), x.sum(dim=1))
         assert engine.drain(LONG)
-    assert op.most == min(rows, 3) and op.cores == {1}
+    assert op.meeting.most == min(rows, 3) and op.cores == {1}
     assert sum(t.rows for t in ticks[1:]) == rows and max(t.rows for t in ticks) <= 48
 
 
@@ -133,7 +126,7 @@ def test_few_blocks_for_many_cores_have_all_of_them_in_turn(rows: int, most: int
         engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
         op.expect(most)
         engine.forward(model, op, {"x": torch.zeros(rows, 2)}).result(LONG)
-    assert op.most == most and (op.threads == {"engine"}) is (most == 1)
+    assert op.meeting.most == most and (op.threads == {"engine"}) is (most == 1)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +189,7 @@ def test_pictures_that_fill_a_block_alone_are_computed_side_by_side_and_very_lar
             engine.forward(model, op, {"x": torch.zeros(1, 2)}).result(LONG)
             op.expect(most)
             engine.forward(model, op, {"x": torch.zeros(6, 2)}).result(LONG)
-        assert op.most == most and (op.threads == {"engine"}) is (most == 1)
+        assert op.meeting.most == most and (op.threads == {"engine"}) is (most == 1)
 
 
 def test_what_a_crew_raises_fails_the_request_and_the_engine_goes_on() -> None:

@@ -17,6 +17,7 @@ from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.program import Course, Evaluation, Outcome, run
 from generative.spaces import Space, broadcast
 from generative.statistics import sample_w, w_statistics
+from tests.workers.meeting import Meeting
 from workers.engine import BURST, Engine, EngineClosed, EngineOutOfMemory, Tick, Update
 
 LONG = 30  # seconds after which something is stuck
@@ -209,24 +210,15 @@ def pictures(project: Search, N: int) -> Tensor:
 
 
 class Busy(Valley):
-    """Notes in how many threads it is evaluated at once, and how many samples each has.
-
-    The first calls wait for each other until so many run as are `expected`.
-    """
+    """Notes in how many threads it is evaluated at once, and how many samples each has."""
 
     def __init__(self, key: Hashable = "busy", expected: int = 0) -> None:
         super().__init__(key)
-        self.inside, self.most, self.expected, self.changed = 0, 0, expected, threading.Condition()
-        self.stacks: list[int] = []
+        self.meeting, self.stacks = Meeting(expected), list[int]()
 
     def evaluate(self, params: Tensors, constants: Tensors, step: Tensor) -> Evaluation:
-        with self.changed:
-            self.inside += 1
-            self.most = max(self.most, self.inside)
+        with self.meeting.join():
             self.stacks.append(len(step))
-            self.changed.notify_all()
-            self.changed.wait_for(lambda: self.most >= self.expected, LONG / 10)
-            self.inside -= 1
         return super().evaluate(params, constants, step)
 
 
@@ -242,7 +234,7 @@ def test_samples_of_a_kind_step_at_once_in_stacks_of_about_one_size(
 ) -> None:
     program = Busy(expected=len(stacks))
     course = crew.optimise(program, valley(N, steps=2))
-    assert course.steps == [2] * N and program.most == len(stacks)
+    assert course.steps == [2] * N and program.meeting.most == len(stacks)
     assert sorted(program.stacks[: len(stacks)], reverse=True) == stacks
     assert sizes(crew, ticks) == [N, N]
     torch.testing.assert_close(course.params["x"], run(Valley(), valley(N, steps=2)).params["x"])
@@ -283,18 +275,7 @@ def test_a_run_that_is_resumed_by_a_crew_makes_the_same_bits(crew: Engine) -> No
     project = projector("w+")
     problems = project.problems(pictures(project, 5), SearchOptions(steps=30, perceptual=0, pixel=1))
     problems["steps"] = torch.tensor([8, 20, 30, 30, 30])
-    whole, saved = crew.optimise(project, problems), {}
-
-    def interrupt(update: Update) -> None:
-        saved.update(update.tensors())
-        if update.steps[-1] >= 11:
-            raise Canceled
-
-    with pytest.raises(Canceled):
-        crew.optimise(project, problems, on_step=interrupt)
-    resumed = crew.optimise(projector("w+"), problems, saved=saved)
-    assert all(torch.equal(resumed.params[name], t) for name, t in whole.params.items())
-    assert resumed.curves == whole.curves
+    assert_resumes(crew, project, problems)
 
 
 def test_what_one_stack_raises_fails_its_jobs_and_no_others(crew: Engine, jobs: ThreadPoolExecutor) -> None:
@@ -327,12 +308,16 @@ class Canceled(Exception):
 def test_a_projection_resumed_from_a_checkpoint_makes_the_same_bits(engine: Engine) -> None:
     project = projector("w+")
     problems = project.problems(pictures(project, 2), SearchOptions(steps=40, perceptual=0, pixel=1))
-    whole = engine.optimise(project, problems)
-    saved: dict[str, Tensor] = {}
+    assert_resumes(engine, project, problems)
+
+
+def assert_resumes(engine: Engine, project: Search, problems: Tensors) -> None:
+    """Broken off after 11 steps of the last sample, and resumed, it ends with the bits of a whole run."""
+    whole, saved = engine.optimise(project, problems), dict[str, Tensor]()
 
     def interrupt(update: Update) -> None:
         saved.update(update.tensors())
-        if update.step >= 11:
+        if update.steps[-1] >= 11:
             raise Canceled
 
     with pytest.raises(Canceled):
