@@ -22,7 +22,7 @@ BIAS_BYTES, SCALE_BYTES = 2, 4  # of a number: what has one axis or none is floa
 
 
 def compress(delta: Tensors, share: float = 0.06) -> dict[str, Tensor]:
-    """A flat dictionary for safetensors.
+    """A flat dictionary for safetensors, on the CPU.
 
     `<name>.left` (O, r) int8, `<name>.right` (r, I) int8 and `<name>.scale` (r,) float32 for a matrix;
     `<name>` float16 for what has one axis or none; nothing for a matrix that gets no vector.
@@ -41,7 +41,7 @@ def compress(delta: Tensors, share: float = 0.06) -> dict[str, Tensor]:
     for name, rank in _ranks(vectors, left).items():
         if rank:
             packed |= _pack(name, *(t[:rank] for t in vectors[name]))
-    return packed
+    return {name: t.cpu() for name, t in packed.items()}
 
 
 def apply(generator: StyleGenerator, tensors: Mapping[str, Tensor]) -> StyleGenerator:

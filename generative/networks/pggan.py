@@ -18,6 +18,7 @@ from generative.generator import Hook
 from generative.networks.limits import check_widths
 from generative.networks.progressive import (
     LRELU_GAIN,
+    Grown,
     blended,
     check_channels,
     double,
@@ -73,11 +74,10 @@ class Layer(nn.Module):
         return x if self.paints else F.leaky_relu(x, 0.2)
 
 
-class Generator(Base):
+class Generator(Grown, Base):
     """z -> picture. `layer0` ... and `output0` ... are the names of its layers."""
 
     family = "pggan"
-    lod: Tensor  # (), how far the checkpoint had grown when it was saved; 0 for a finished network
 
     def __init__(self, config: PGGANConfig) -> None:
         super().__init__()
@@ -86,7 +86,6 @@ class Generator(Base):
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
         self.blocks = len(config.channels)
         self.max_lod = float(self.blocks - 1)
-        self.register_buffer("lod", torch.zeros([]))
         inputs, fused = config.z_dim + config.c_dim, config.fused_scale
         for i, outputs in enumerate(config.channels):
             first = Layer(inputs, outputs, up=True, fused=fused) if i else Layer(inputs, outputs, kernel=4)

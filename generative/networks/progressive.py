@@ -9,15 +9,34 @@ Axis letters: N batch, C channels, I channels in, O channels out, H W pixels.
 
 import math
 from collections.abc import Callable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from generative.networks.limits import check_resolution, check_widths
 
 LRELU_GAIN = math.sqrt(2)  # is in the weights here, not behind the activation as in StyleGAN2
 Paint = Callable[[int, Tensor], Tensor]  # block, its features (N, C, H, W) -> its picture
+
+
+class Grown(nn.Module):
+    """Has a level of detail of its own, `lod`: a buffer, since checkpoints hold it, but one that stays on the
+    CPU, since it decides which layers run: another device would have to end all its work to answer.
+    """
+
+    lod: Tensor  # (), how far the checkpoint had grown when it was saved; 0 for a finished network
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("lod", torch.zeros([]))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        lod = self.lod
+        super()._apply(fn, recurse)
+        self.lod = lod
+        return self
 
 
 def check_channels(img_resolution: int, channels: tuple[int, ...]) -> None:

@@ -20,6 +20,7 @@ from generative.generator import Hook, Noise, StyleGenerator, pass_on
 from generative.networks.limits import check_layers, check_widths
 from generative.networks.progressive import (
     LRELU_GAIN,
+    Grown,
     blended,
     check_channels,
     double,
@@ -213,15 +214,12 @@ def instance_norm(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).rsqrt()
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(Grown):
     """Styles to pictures, layer by layer."""
-
-    lod: Tensor  # (), how far the checkpoint had grown when it was saved; 0 for a finished network
 
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()
         self.blocks = len(config.channels)
-        self.register_buffer("lod", torch.zeros([]))
         inputs = 0
         for i, C in enumerate(config.channels):
             self.add_module(f"layer{2 * i}", Layer(inputs, C, 4 << i, up=i > 0, config=config))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jobs.migrate import migrate
 from jobs.schemas import request_adapter
 from jobs.settings import DEFAULT_TENANT, Settings, read_settings
 from jobs.store import ImageRow, JobRow, open_store
+from tests import elsewhere
 from workers.context import Context
 from workers.encode import png
 from workers.engine import Engine
@@ -101,6 +103,20 @@ def context(configured: Settings, engine: Engine) -> Iterator[Context]:
     yield made
     made.pool.shutdown()
     store.close()
+
+
+@pytest.fixture(scope="session")
+def away_engine() -> Iterator[Engine]:
+    with Engine(elsewhere.NAME) as engine:
+        yield engine
+
+
+@pytest.fixture
+def away(context: Context, away_engine: Engine) -> Context:
+    """The same worker, with a device that is not the CPU."""
+    models = Models(context.settings, context.store, context.blobs, elsewhere.NAME)
+    losses = LossNetworks(context.settings.loss_weights, elsewhere.NAME)
+    return replace(context, engine=away_engine, models=models, losses=losses)
 
 
 @pytest.fixture

@@ -94,6 +94,18 @@ METHODS: dict[str, dict] = {
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_the_same_on_another_device(context, away, submit, finished, method):
+    found = []
+    for where, name in ((context, "here"), (away, "there")):
+        row = submit("discover", input={"name": name, "method": method} | METHODS[method])
+        run_job(row.id, discover, where)
+        assert finished(row).status is Status.SUCCEEDED, finished(row).error
+        strip = next(o.key for o in finished(row).outputs if o.name == "strip_0000.png")
+        found.append(pixels_of(where.blobs.read(strip)).astype(int))
+    assert np.abs(found[0] - found[1]).max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_a_set_that_edits_can_name_at_once(run, context, submit, finished, method):
     job = run(method=method, **METHODS[method])
     assert job.status is Status.SUCCEEDED, job.error

@@ -1,0 +1,126 @@
+"""A device beside the CPU, on machines that have none.
+
+Its tensors say that they are `elsewhere` and refuse the CPU's as company, as those of a GPU do; the CPU
+computes them, so results have the CPU's bits. What runs on it has every constant, draw and copy on the right
+device; `Reads` counts what it asks back from there, for which the queue of a GPU would have to run empty.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+NAME = "elsewhere"
+ATEN = torch.ops.aten
+COPIES = (ATEN.copy_.default, ATEN._to_copy.default)
+INDEXED = (ATEN.index.Tensor, ATEN.index_put_.default, ATEN.index_put.default)  # by the CPU's numbers, too
+READS = (ATEN._local_scalar_dense.default, ATEN.nonzero.default, ATEN.equal.default)
+
+
+class Elsewhere(Tensor):
+    """A tensor there; `here` holds its numbers."""
+
+    here: Tensor
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> "Elsewhere":
+        made: Elsewhere = torch.Tensor._make_wrapper_subclass(
+            cls,
+            here.shape,
+            strides=here.stride(),
+            storage_offset=here.storage_offset(),
+            dtype=here.dtype,
+            device=torch.device(NAME, 0),
+            requires_grad=here.requires_grad,
+        )
+        made.here = here
+        return made
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return computed(func, args, kwargs or {})
+
+
+class Reads(TorchDispatchMode):
+    """Lists the operations that bring numbers back from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        there = any(isinstance(t, Elsewhere) for t in tree_leaves((args, kwargs)))
+        here = any(isinstance(t, Tensor) and not isinstance(t, Elsewhere) for t in tree_leaves(result))
+        if there and (func in READS or here):
+            self.seen.append(str(func))
+        return result
+
+
+def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What an operation makes of tensors there, or of a device named in its arguments."""
+    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    there = [t for t in tensors if isinstance(t, Elsewhere)]
+    strangers = [t for t in tensors if not isinstance(t, Elsewhere) and t.ndim]
+    if there and strangers and func not in COPIES + INDEXED:
+        raise RuntimeError(f"{func}: tensors of the CPU among those {NAME}")
+    given, named = tree_map_only(Elsewhere, lambda t: t.here, (args, kwargs))
+    if func is ATEN.copy_.default:
+        func(*given, **named)
+        return args[0]
+    goes = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
+    if goes is not None:
+        named = {**named, "device": torch.device("cpu")}
+    result = func(*given, **named)
+    if goes is not None and goes.type != NAME:
+        return result
+    wrapped = tree_map_only(Tensor, Elsewhere, result)
+    return return_and_correct_aliasing(func, args, kwargs, wrapped) if there else wrapped
+
+
+class _Module:
+    """What torch asks of a device's module."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return True
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def current_device(self) -> int:
+        return 0
+
+    def device_count(self) -> int:
+        return 1
+
+    def manual_seed_all(self, seed: int) -> None:
+        """Its draws are the CPU's."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.float16, torch.bfloat16]
+
+
+def _from_here(make: Any) -> Any:
+    """`torch.tensor` builds below the dispatcher's Python and cannot wrap; so by way of the CPU."""
+
+    def made(data: Any, *, device: Any = None, **given: Any) -> Tensor:
+        if device is None or torch.device(device).type != NAME:
+            return make(data, device=device, **given)
+        return make(data, **given).to(device)
+
+    return made
+
+
+_setup_privateuseone_for_python_backend(NAME, _Module())
+_LIBRARY = torch.library.Library("_", "IMPL")
+_LIBRARY.fallback(lambda func, *args, **kwargs: computed(func, args, kwargs), "PrivateUse1")
+torch.tensor, torch.as_tensor = _from_here(torch.tensor), _from_here(torch.as_tensor)
