@@ -112,10 +112,10 @@ class _Module:
 def _from_here(make: Any) -> Any:
     """`torch.tensor` builds below the dispatcher's Python and cannot wrap; so by way of the CPU."""
 
-    def made(data: Any, *, device: Any = None, **given: Any) -> Tensor:
+    def made(*args: Any, device: Any = None, **given: Any) -> Tensor:
         if device is None or torch.device(device).type != NAME:
-            return make(data, device=device, **given)
-        return make(data, **given).to(device)
+            return make(*args, device=device, **given)
+        return make(*args, **given).to(device)
 
     return made
 

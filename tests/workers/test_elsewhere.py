@@ -1,13 +1,13 @@
 """Jobs on a device that is not the CPU: what they make is the same, and painting asks nothing back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
 
 from generative.cards import About
 from generative.families import GENERATORS
@@ -22,6 +22,8 @@ from tests.families import tiny
 from tests.workers.given import pixels_of, ramp
 from tests.workers.test_inversion_methods import FEW, PIXELS
 from workers.context import Context
+from workers.metrics import REGISTRY
+from workers.models import Models
 from workers.runner import run_job
 from workers.work import painting
 from workers.work.edit import edit
@@ -29,7 +31,8 @@ from workers.work.generate import generate
 from workers.work.invert import invert
 
 SIDE = 16
-BINARY = "application/octet-stream"
+BLOCKS = "ganserve_backend_blocks_total"
+Pictures = dict[str, np.ndarray]
 WORKS: dict[str, Any] = {"generate": generate, "invert": invert, "edit": edit}
 SEVEN = {"seeds": [7]}
 LEFT = {"box": {"left": 0, "top": 0, "width": 0.5, "height": 1}}
@@ -65,64 +68,85 @@ def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def both(context, away, submit, finished) -> Callable[..., list[dict[str, Any]]]:
-    """What a job makes on the CPU, and what it makes there: pictures (H, W, 3) and latents by name."""
+def ended(submit, finished) -> Callable[..., tuple[str, Pictures]]:
+    """Run a job somewhere: its id, and the pictures (H, W, 3) that it made, by name."""
 
-    def ran(kind: str, where: Context, given: dict[str, Any]) -> dict[str, Any]:
+    def ran(where: Context, kind: str, **given: Any) -> tuple[str, Pictures]:
         row = submit(kind, **given)
         run_job(row.id, WORKS[kind], where)
         row = finished(row)
         assert row.status is Status.SUCCEEDED, row.error
-        return {o.name: _read(o, where) for o in row.outputs if o.media_type in ("image/png", BINARY)}
+        keys = {o.name: o.key for o in row.outputs if o.media_type == "image/png" and o.role != "plot"}
+        return row.id, {name: pixels_of(where.blobs.read(key)).astype(int) for name, key in keys.items()}
 
-    return lambda kind, **given: [ran(kind, where, given) for where in (context, away)]
+    return ran
 
 
-def _read(output: Any, where: Context) -> Any:
-    body = where.blobs.read(output.key)
-    return load(body) if output.media_type == BINARY else pixels_of(body).astype(int)
+@pytest.fixture
+def agree(context, away, ended) -> Callable[..., bool]:
+    """Whether a job makes the same on the CPU and there; to a level, for blocks may have other sizes there,
+    and sums another order.
+    """
+
+    def compared(kind: str, **given: Any) -> bool:
+        here, there = (ended(where, kind, **given)[1] for where in (context, away))
+        assert here and here.keys() == there.keys()
+        return all(np.abs(here[name] - there[name]).max() <= 1 for name in here)
+
+    return compared
 
 
 def _served(name: str) -> str:
     return name.replace("_", "-")
 
 
-def alike(here: dict[str, Any], there: dict[str, Any]) -> bool:
-    """To a level: blocks may have other sizes there, and sums another order."""
-    pictures = [name for name in here if name.endswith(".png") and not name.startswith("loss")]
-    return (
-        bool(pictures)
-        and here.keys() == there.keys()
-        and all(np.abs(here[name] - there[name]).max() <= 1 for name in pictures)
-    )
-
-
 @pytest.mark.parametrize("family", sorted(GENERATORS))
-def test_every_family_paints_the_same_pictures(both, family):
+def test_every_family_paints_the_same_pictures(agree, family):
     classes = {"class": 1} if tiny(family).c_dim else {}
-    assert alike(*both("generate", model=_served(family), input={"source": {"seeds": [1, 2, 3]}} | classes))
+    assert agree("generate", model=_served(family), input={"source": {"seeds": [1, 2, 3]}} | classes)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_of_inversion_finds_the_same(both, upload, method):
+def test_every_method_of_inversion_finds_the_same(agree, upload, method):
     more: dict[str, Any] = {"steps": FEW.get(method, 20)}
     if method == "diffusion":
         more["degradation"] = {"type": "mask", "image": upload(np.zeros((4, 4, 3), np.uint8))}
     if method == "pti":
         more["tuning"] = {"steps": 5}
     asked = {"images": [upload(ramp())], "method": method, "losses": PIXELS, "preview_every": 0}
-    assert alike(*both("invert", input=asked | more))
+    assert agree("invert", input=asked | more)
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_every_space_is_searched(both, upload, space):
+def test_every_space_is_searched(agree, upload, space):
     asked = {"images": [upload(ramp())], "losses": PIXELS, "preview_every": 0}
-    assert alike(*both("invert", input=asked | {"method": "projector", "space": space, "steps": 10}))
+    assert agree("invert", input=asked | {"method": "projector", "space": space, "steps": 10})
+
+
+def test_a_tuned_generator_is_painted_and_edited_there(away, ended, upload):
+    tuning = {"method": "pti", "steps": 5, "tuning": {"steps": 5}, "losses": PIXELS, "preview_every": 0}
+    job, found = ended(away, "invert", input={"images": [upload(ramp())]} | tuning)
+    source = {"artifact": {"job": job, "name": "latents.safetensors"}}
+    again = ended(away, "generate", input={"source": source, "psi": 1.0})[1]["image_0000.png"]
+    assert np.abs(again - found["reconstruction_0000.png"]).max() <= 1
+    moved = ended(away, "edit", input={"source": source, "operations": [SEFA]})[1]["edit_0000.png"]
+    assert np.abs(moved - again).max() > 1
+
+
+@pytest.mark.parametrize(("backend", "levels"), [("prepared", 0.1), ("prepared-bf16", 2.0)])
+def test_prepared_weights_paint_there_too(context, away, ended, backend, levels):
+    settings = away.settings.model_copy(update={"backend": backend})
+    prepared = replace(away, models=Models(settings, away.store, away.blobs, elsewhere.NAME))
+    asked = {"source": {"seeds": [1, 2, 3]}}
+    before = REGISTRY.get_sample_value(BLOCKS, {"backend": "prepared"}) or 0
+    here, there = (ended(where, "generate", input=asked)[1] for where in (context, prepared))
+    assert (REGISTRY.get_sample_value(BLOCKS, {"backend": "prepared"}) or 0) > before
+    assert np.mean([np.abs(here[name] - there[name]).mean() for name in here]) <= levels
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_every_edit_makes_the_same(both, edit):
-    assert alike(*both("edit", input={"source": {"seeds": [1, 2]}, "operations": [EDITS[edit]]}))
+def test_every_edit_makes_the_same(agree, edit):
+    assert agree("edit", input={"source": {"seeds": [1, 2]}, "operations": [EDITS[edit]]})
 
 
 @pytest.mark.parametrize("family", sorted(GENERATORS))

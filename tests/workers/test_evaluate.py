@@ -80,6 +80,15 @@ def test_the_same_request_gives_the_same_numbers_and_files(run):
     assert [o.sha256 for o in one.outputs] == [o.sha256 for o in two.outputs]
 
 
+def test_another_device_gives_the_same_numbers(run, away, submit, finished):
+    row = submit("evaluate", input={"count": COUNT})
+    run_job(row.id, evaluate_model, away)
+    here, there = run().result, finished(row).result
+    for mine, other in zip(here["sets"], there["sets"], strict=True):
+        assert mine.pop("name") == other.pop("name")
+        assert mine == pytest.approx(other, rel=0.03, abs=0.03)  # some pixels differ by one grey level
+
+
 def test_the_sheet_begins_with_the_picture_of_the_seed(run, read, examiner):
     sheet = pixels_of(read(run(metrics=["fid"], seed=9), "nearest.png"))
     own = to_uint8(examiner.generator(sample_z([9], examiner.generator))).numpy()[0]
