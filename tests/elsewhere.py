@@ -84,6 +84,13 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if there else wrapped
 
 
+class Generator(torch.Generator):
+    """Of draws there, which are the CPU's: torch has none for devices that Python made."""
+
+    def __new__(cls, device: Any = "cpu") -> "Generator":
+        return super().__new__(cls, "cpu" if torch.device(device).type == NAME else device)
+
+
 class _Module:
     """What torch asks of a device's module."""
 
@@ -104,6 +111,12 @@ class _Module:
 
     def manual_seed_all(self, seed: int) -> None:
         """Its draws are the CPU's."""
+
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        torch.set_rng_state(state)
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16, torch.bfloat16]

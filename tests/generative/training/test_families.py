@@ -21,6 +21,7 @@ from generative.training.average import follow
 from generative.training.dataset import Portraits
 from generative.training.posterior import divergence, draw
 from generative.training.ship_family import ship_family
+from tests import elsewhere
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.parent for path in (ROOT / "model_repo").glob("portraits-*/samples.png"))
@@ -104,6 +105,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
 
     assert whole["images"] == resumed["images"] == 16
     assert all(same(a, b) for a, b in zip(flat(whole), flat(resumed), strict=True))
+
+
+def test_a_run_can_be_on_another_device(config: recipes.Config) -> None:
+    found = []
+    for device in ("cpu", elsewhere.NAME):
+        trainer = recipes.trainer(config.model_copy(update={"device": device}))
+        found.append([[loss.cpu() for loss in trainer.step()] for _ in range(4)])
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_every_network_moves_once_the_adversary_has_come(config: recipes.Config, tmp_path: Path) -> None:

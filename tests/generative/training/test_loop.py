@@ -8,6 +8,7 @@ import torch
 from generative.training import loop, running
 from generative.training.config import TrainingConfig
 from generative.training.dataset import Portraits
+from tests import elsewhere
 
 
 def stop_after(images: int) -> running.Callback:
@@ -73,6 +74,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     assert whole.images == resumed.images == 12
     assert whole.strength.probability > 0
     assert_same(timeless(whole), timeless(resumed))
+
+
+@pytest.mark.parametrize("change", [unchanged, plain, paired, untangled])
+def test_a_run_can_be_on_another_device(
+    config: TrainingConfig,
+    change: Callable[[TrainingConfig], TrainingConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "Generator", elsewhere.Generator)
+    found = []
+    for device in ("cpu", elsewhere.NAME):
+        given = change(config).model_copy(update={"device": device})
+        trainer = loop.Trainer(given, Portraits(given.dataset, given.held_out))
+        trainer.noise = elsewhere.Generator().manual_seed(given.seed)  # as every device but the CPU has
+        found.append([[loss.cpu() for loss in trainer.step()] for _ in range(2)])
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_stopped_run_leaves_a_checkpoint_and_a_log(config: TrainingConfig, tmp_path: Path) -> None:
