@@ -32,6 +32,15 @@ OUT_OF_ROOM = (
     "File too large",
 )  # Python, torch, C++, the kernel
 GiB = 1024**3
+BEGIN = """
+import os, resource, sys
+count = int(sys.argv[1])
+for limit in sys.argv[2 : 2 + count]:
+    name, value = map(int, limit.split("="))
+    resource.setrlimit(name, (value, value))
+command = sys.argv[2 + count :]
+os.execv(command[0], command)
+"""
 
 
 @dataclass(frozen=True)
@@ -49,16 +58,19 @@ class Limits:
         """Room for the file, its tensors and their converted copies."""
         return Limits(memory_bytes=12 * GiB + 6 * size_bytes, file_bytes=2 * size_bytes + GiB // 4)
 
-    def apply(self, pid: int) -> None:
-        """From outside, as the child starts: code between fork and exec may deadlock in threads."""
-        for name, value in (
-            (resource.RLIMIT_AS, self.memory_bytes),
-            (resource.RLIMIT_FSIZE, self.file_bytes),
-            (resource.RLIMIT_CPU, self.cpu_s),
-            (resource.RLIMIT_NOFILE, self.open_files),
-            (resource.RLIMIT_CORE, 0),
-        ):
-            resource.prlimit(pid, name, (value, value))
+    def around(self, command: Sequence[str]) -> list[str]:
+        """The command with these limits, which its own process sets before it begins: from outside it would
+        run on without them meanwhile, and code between fork and exec may deadlock in threads.
+        """
+        limits = {
+            resource.RLIMIT_AS: self.memory_bytes,
+            resource.RLIMIT_FSIZE: self.file_bytes,
+            resource.RLIMIT_CPU: self.cpu_s,
+            resource.RLIMIT_NOFILE: self.open_files,
+            resource.RLIMIT_CORE: 0,
+        }
+        words = [f"{name}={value}" for name, value in limits.items()]
+        return [sys.executable, "-ISc", BEGIN, str(len(words)), *words, *command]
 
 
 def convert(
@@ -105,11 +117,15 @@ def run_limited(command: Sequence[str], limits: Limits, alive: Callable[[], None
     """Run `command` to its end. Raises as `convert` does."""
     with tempfile.TemporaryDirectory(prefix="convert-") as empty, tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
-            command, env=_environment(), cwd=empty, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=stderr, start_new_session=True,
-        )  # fmt: skip
+            limits.around(command),
+            env=_environment(),
+            cwd=empty,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
         try:
-            limits.apply(child.pid)
             _watch(child, limits.wall_s, alive)
         finally:
             _kill_group(child)
