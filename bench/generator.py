@@ -85,11 +85,11 @@ def main() -> int:
     reached = True
     with torch.no_grad():
         for size in args.sizes:
-            generator = random_generator(size).to(args.device)
+            generator = random_generator(size)
             with tempfile.TemporaryDirectory() as folder:
                 exports = not args.without_onnx
-                runner = exported(random_generator(size), Path(folder), args.device) if exports else None
-                ways = Ways(generator, runner)
+                runner = exported(generator, Path(folder), args.device) if exports else None
+                ways = Ways(generator.to(args.device), runner)
                 for N in args.batches:
                     reached &= compared(generator, ways.of(N), N, args.turns)
     if args.device == "cuda":

@@ -12,15 +12,13 @@ import torch
 from generative.cards import About
 from generative.families import GENERATORS
 from generative.generator import StyleGenerator, sample_z
-from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
-from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.store import save_model
 from jobs.inversion import METHODS
 from jobs.schemas import Status
 from tests import elsewhere
 from tests.families import tiny
 from tests.workers.given import pixels_of, ramp
-from tests.workers.test_inversion_methods import FEW, PIXELS
+from tests.workers.inversions import PIXELS, briefly, save_seeing
 from workers.context import Context
 from workers.metrics import REGISTRY
 from workers.models import Models
@@ -30,7 +28,6 @@ from workers.work.edit import edit
 from workers.work.generate import generate
 from workers.work.invert import invert
 
-SIDE = 16
 BLOCKS = "ganserve_backend_blocks_total"
 Pictures = dict[str, np.ndarray]
 WORKS: dict[str, Any] = {"generate": generate, "invert": invert, "edit": edit}
@@ -56,10 +53,7 @@ SPACES = ("z", "w", "w+", "s", "p", "p+", "features")
 def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny`, with an encoder, and one of every family."""
     repo = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    config = StyleGAN2Config(img_resolution=SIDE, z_dim=16, w_dim=16, mapping_layers=2, channel_max=16)
-    encoder = Encoder(IdInvertEncoderConfig(img_resolution=SIDE, channels=(8, 16, 16), w_dim=16))
-    save_model(repo / "tiny", Generator(config).eval(), About(name="tiny"), encoder=encoder.eval())
+    save_seeing(repo)
     for name in GENERATORS:
         network = tiny(name)
         classes = ("ant", "bee", "cow") if network.c_dim else ()
@@ -108,13 +102,8 @@ def test_every_family_paints_the_same_pictures(agree, family):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_of_inversion_finds_the_same(agree, upload, method):
-    more: dict[str, Any] = {"steps": FEW.get(method, 20)}
-    if method == "diffusion":
-        more["degradation"] = {"type": "mask", "image": upload(np.zeros((4, 4, 3), np.uint8))}
-    if method == "pti":
-        more["tuning"] = {"steps": 5}
-    asked = {"images": [upload(ramp())], "method": method, "losses": PIXELS, "preview_every": 0}
-    assert agree("invert", input=asked | more)
+    asked = {"images": [upload(ramp())], "losses": PIXELS, "preview_every": 0}
+    assert agree("invert", input=asked | briefly(method, upload))
 
 
 @pytest.mark.parametrize("space", SPACES)

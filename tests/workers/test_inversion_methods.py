@@ -19,7 +19,6 @@ from generative.inversion.alignment import cut, ffhq_frame, ffhq_frame_of_landma
 from generative.inversion.feature_space import made
 from generative.networks import ghfeat_encoder, lpips, stylegan
 from generative.networks.ghfeat_encoder import GHFeatEncoderConfig
-from generative.networks.idinvert_encoder import Encoder, IdInvertEncoderConfig
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
 from generative.pixels import to_uint8
 from generative.store import save_model
@@ -28,6 +27,7 @@ from jobs.inversion import METHODS
 from jobs.schemas import Status
 from tests.families import tiny
 from tests.workers.given import TENANT, pixels_of, ramp
+from tests.workers.inversions import FEW, PIXELS, SIDE, STEPS, briefly, save_seeing
 from tests.workers.yunet import save_detector
 from workers.faces import FaceDetector
 from workers.images import to_tensor
@@ -37,27 +37,12 @@ from workers.work.edit import edit
 from workers.work.generate import generate
 from workers.work.invert import invert
 
-SIDE = 16
-PIXELS = {"pixel": 1.0, "perceptual": 0.0}
-FEW = {
-    "image2stylegan": 20,
-    "ii2s": 20,
-    "pulse": 20,
-    "stylespace": 20,
-    "multi_code": 5,
-    "pti": 10,
-    "encoder": 0,
-}
-
 
 @pytest.fixture(scope="module")
 def model_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny`, with an encoder; `flat`, a family without W."""
     repo = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    config = StyleGAN2Config(img_resolution=SIDE, z_dim=16, w_dim=16, mapping_layers=2, channel_max=16)
-    encoder = Encoder(IdInvertEncoderConfig(img_resolution=SIDE, channels=(8, 16, 16), w_dim=16))
-    save_model(repo / "tiny", Generator(config).eval(), About(name="tiny"), encoder=encoder.eval())
+    save_seeing(repo)
     save_model(repo / "flat", tiny("gan"), About(name="flat"))
     wide = StyleGAN2Config(img_resolution=64, z_dim=8, w_dim=8, mapping_layers=1, channel_max=8)
     save_model(repo / "wide", Generator(wide).eval(), About(name="wide"))
@@ -99,14 +84,9 @@ def reconstruction(job: Any, read: Callable[..., bytes]) -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_a_picture_and_latents(method, run, upload, read):
-    more: dict[str, Any] = {"steps": FEW.get(method, 30)}
-    if method == "diffusion":
-        more["degradation"] = {"type": "mask", "image": upload(np.zeros((4, 4, 3), np.uint8))}
-    if method == "pti":
-        more["tuning"] = {"steps": 5}
-    job = run(images=[upload(ramp())], method=method, **more)
+    job = run(images=[upload(ramp())], **briefly(method, upload))
     [about] = job.result["images"]
-    assert about["steps"] == (5 if method == "pti" else FEW.get(method, 30))
+    assert about["steps"] == (5 if method == "pti" else FEW.get(method, STEPS))
     assert reconstruction(job, read).shape == (SIDE, SIDE, 3)
     latents = load_tensors(read(job, "latents.safetensors"))
     wanted = {"pulse": "w+", "multi_code": "codes"}.get(method, METHODS[method].space)
