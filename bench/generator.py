@@ -8,7 +8,8 @@ Methods take turns, and the fastest turn of each counts, for others share the ma
 than the wall clock where it is loaded. The share of peak is the network's products (of the transposed way,
 the fewest; without those that make RGB) by CPU second, against those of one large convolution in the same
 precision, measured in the same turns. Errors are in levels of 255 against float32. On CUDA the time is that
-of the wall clock until the device is done, pictures stay there, and convolutions have no TF32.
+of the wall clock until the device is done, pictures stay there, convolutions have no TF32, and each way is
+there once more with its kernels recorded (`-graph`).
 
 Aims, of CPU seconds at 256 px: at least 1.5 times the plain way in float32, 5 times in bfloat16 where the CPU
 has AMX, at most 2 levels off on average; at least 60 % of the peak.
@@ -33,6 +34,7 @@ from generative.backends.torch import fast_synthesis
 from generative.export.graphs import Options
 from generative.export.onnx import export_onnx
 from generative.networks.stylegan2 import Generator, StyleGAN2Config
+from workers.graphs import CudaRecorder, Recorder
 
 BASES = {64: 8192, 256: 16384, 1024: 32768}
 AIM, AMX_AIM, SHARE_AIM, LEVELS_AIM = 1.5, 5.0, 0.6, 2.0
@@ -149,10 +151,25 @@ class Ways:
         if (runner := self._runner) is not None:
             paints["onnx"] = lambda: torch.from_numpy(runner.run("synthesis_const", {"styles": rows}))
         low, device = torch.bfloat16, g.w_avg.device.type
+        if device == "cuda":
+            record = CudaRecorder()
+            paints |= {f"{n}-graph": recorded(record, paint) for n, paint in paints.items() if n != "onnx"}
         return [
-            Timed(name, low if name.endswith("bf16") else torch.float32, paint, device)
+            Timed(name, low if "bf16" in name else torch.float32, paint, device)
             for name, paint in paints.items()
         ]
+
+
+def recorded(record: Recorder, paint: Paint) -> Paint:
+    """The same, launched as a whole."""
+    painted: list[Tensor] = []
+    launch = record(lambda: painted.append(paint()))
+
+    def launched() -> Tensor:
+        launch()
+        return painted[-1]
+
+    return launched
 
 
 def compared(generator: Generator, ways: list[Timed], N: int, turns: int) -> bool:
@@ -166,14 +183,14 @@ def compared(generator: Generator, ways: list[Timed], N: int, turns: int) -> boo
     best = {peak.dtype: 2 * 9 * WIDTH**2 * SIDE**2 * ROWS[device] / peak.device_s for peak in peaks}
     print(f"\n{generator.img_resolution} px, batch {N}: {products(generator) / 1e9:.1f} G products a picture")
     cost = f"{device.upper()} s/image"
-    print(f"{'':15}{'images/s':>9}{cost:>13}{'x plain':>9}{'of peak':>9}{'mean err':>10}{'max':>7}")
+    print(f"{'':20}{'images/s':>9}{cost:>13}{'x plain':>9}{'of peak':>9}{'mean err':>10}{'max':>7}")
     reached = True
     for way in ways:
         ratio = plain.device_s / way.device_s
         share = 2 * products(generator) * N / way.device_s / best[way.dtype]
         levels = (way.result.cpu() - exact).abs() * 127.5
         print(
-            f"{way.name:15}{N / way.wall_s:9.2f}{way.device_s / N:13.5f}{ratio:9.2f}{share:9.0%}"
+            f"{way.name:20}{N / way.wall_s:9.2f}{way.device_s / N:13.5f}{ratio:9.2f}{share:9.0%}"
             f"{float(levels.mean()):10.4f}{float(levels.max()):7.2f}"
         )
         if way.name.startswith("prepared") and generator.img_resolution == 256:

@@ -19,7 +19,8 @@ class BackendError(Exception):
 
 
 class Backend(Protocol):
-    """All tensors are float32 on the CPU, N rows each, any N >= 1.
+    """All tensors are float32, N rows each, any N >= 1. They are on the CPU or where the backend computes, as
+    results are.
 
     Every method raises `BackendError` where another backend may do better, and MemoryError when the device is
     full: half of the rows may fit then.

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1)
     """Cores that the engine uses; left out: those that torch chooses, as far as the container has them."""
     max_batch: int = Field(default=32, ge=1, le=1024)
+    cuda_graphs: bool = False
+    """Whether blocks that come again and again are recorded, and launched as a whole."""
     backend: str = "auto"
     """Where pictures are painted: one of `BACKENDS`, then exceptions: `auto,portraits=onnx`."""
     model_memory_bytes: int = Field(default=4096 * MiB, ge=1)

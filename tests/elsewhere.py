@@ -5,6 +5,7 @@ computes them, so results have the CPU's bits. What runs on it has every constan
 device; `Reads` counts what it asks back from there, for which the queue of a GPU would have to run empty.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,6 +62,44 @@ class Reads(TorchDispatchMode):
         if there and (func in READS or here):
             self.seen.append(str(func))
         return result
+
+
+class Recording(TorchDispatchMode):
+    """Keeps the operations there, to do them again into the same tensors. Refuses what no GPU records:
+    bringing numbers back, or along from the CPU.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result, kwargs = func(*args, **(kwargs or {})), kwargs or {}
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
+        there = [isinstance(t, Elsewhere) for t in given]
+        back = any(there) and (func in READS or not all(isinstance(t, Elsewhere) for t in made))
+        along = func in COPIES and not all(there) and any(isinstance(t, Elsewhere) for t in made)
+        if back or along:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        if any(there) or any(isinstance(t, Elsewhere) for t in made):
+            self._steps.append((func, args, kwargs, result))
+        return result
+
+    def launch(self) -> None:
+        for func, args, kwargs, result in self._steps:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, Elsewhere) and old.here.data_ptr() != new.here.data_ptr():
+                    old.here.copy_(new.here)
+
+
+def record(run: Callable[[], object]) -> Callable[[], None]:
+    """As `workers.graphs.Recorder`."""
+    run()
+    with Recording() as recording:
+        run()
+    return recording.launch
 
 
 def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -31,6 +31,7 @@ from jobs.tracing import set_up_traces
 from workers.context import Context
 from workers.cores import cores
 from workers.engine import Engine, Tick
+from workers.graphs import CudaRecorder
 from workers.losses import LossNetworks
 from workers.metrics import BATCH_ROWS, DRAINING, ENGINE_ROWS, SLOTS, STEP_SECONDS, WAIT_SECONDS, WAITING
 from workers.models import Models
@@ -54,13 +55,14 @@ def context() -> Context:
     torch.set_num_threads(chosen.threads or min(cores(), torch.get_num_threads()))
     store, blobs = open_store(chosen), open_blobs(chosen)
     device = pick(chosen.device)
+    recorder = CudaRecorder() if chosen.cuda_graphs and torch.device(device).type == "cuda" else None
     return Context(
         settings=chosen,
         store=store,
         blobs=blobs,
         live=RedisLive(chosen.redis_url()),
         models=Models(chosen, store, blobs, device),
-        engine=Engine(device, max_batch=chosen.max_batch, observe=_count),
+        engine=Engine(device, max_batch=chosen.max_batch, recorder=recorder, observe=_count),
         losses=LossNetworks(chosen.loss_weights, device),
         shard_places=Places(chosen.shard_slots),
     )

@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.crew import Crew, members
+from workers.graphs import Graphs, Recorder
 from workers.memory import is_out_of_memory
 
 Tensors = Mapping[str, Tensor]
@@ -105,6 +106,14 @@ class Kind:
     def of(cls, network: Network, op: Op, inputs: Tensors) -> "Kind":
         signature = sorted((name, tuple(t.shape[1:]), t.dtype) for name, t in inputs.items())
         return cls(network, op, tuple(signature))
+
+    def computed(self, block: Tensors) -> Tensors:
+        """What the op makes of (N, ...) on the network's device. Raises ValueError for other than N rows."""
+        result = self.op(self.network, block)
+        named = {BARE: result} if isinstance(result, Tensor) else result
+        if any(t.shape[:1] != next(iter(block.values())).shape[:1] for t in named.values()):
+            raise ValueError(f"{self.op} must return as many rows as it was given")
+        return named
 
 
 @dataclass(frozen=True)
@@ -188,8 +197,11 @@ class ForwardQueue:
 class BlockRunner:
     """Runs ops in blocks of few sizes."""
 
-    def __init__(self, device: torch.device, max_batch: int, crew: Crew) -> None:
+    def __init__(
+        self, device: torch.device, max_batch: int, crew: Crew, recorder: Recorder | None = None
+    ) -> None:
         self._device, self._max_batch, self._crew = device, max_batch, crew
+        self._graphs = Graphs(recorder) if recorder else None
         self._start = CPU_START if device.type == "cpu" else CUDA_START
         # By op and signature: of networks by what they are made like, for the order of summation follows from
         # shapes alone; of others by themselves, which may be forgotten elsewhere.
@@ -212,6 +224,8 @@ class BlockRunner:
         """Smaller blocks, and one at a time, from now on, for want of memory: other bytes too, where only one
         size gives these. False if it is one row already.
         """
+        if self._graphs is not None:
+            self._graphs.clear()
         plan = self.plan(kind)
         largest, *smaller = plan.sizes
         less = Plan(tuple(smaller) or (max(1, largest // 2),), crew=1)
@@ -237,7 +251,8 @@ class BlockRunner:
     def _run(self, kind: Kind, inputs: Tensors, sizes: Sequence[int]) -> dict[str, Tensor]:
         rows, at, done = len(next(iter(inputs.values()))), 0, []
         for size in sizes:
-            done.append(self._apply(kind, {name: padded(t[at:], size) for name, t in inputs.items()}))
+            block = {name: padded(t[at:], size) for name, t in inputs.items()}
+            done.append(self._apply(kind, block, self._graphs))
             at += size
         return {name: t[:rows] for name, t in joined(done).items()}
 
@@ -278,13 +293,12 @@ class BlockRunner:
             one_s.append(_seconds(lambda: self._crew.apart(tasks)))
         return min(one_s) < SLOWER * min(all_s)
 
-    def _apply(self, kind: Kind, block: Tensors) -> dict[str, Tensor]:
+    def _apply(self, kind: Kind, block: Tensors, graphs: Graphs | None = None) -> dict[str, Tensor]:
+        given = {name: t.to(self._device) for name, t in block.items()}
         with torch.no_grad():
-            result = kind.op(kind.network, {name: t.to(self._device) for name, t in block.items()})
-        named = {BARE: result} if isinstance(result, Tensor) else result
-        if any(t.shape[:1] != next(iter(block.values())).shape[:1] for t in named.values()):
-            raise ValueError(f"{kind.op} must return as many rows as it was given")
-        return {name: t.cpu() for name, t in named.items()}
+            if graphs is None:
+                return fetched(kind.computed(given))
+            return fetched(graphs.run(kind.network, kind.op, given, kind.computed))
 
     def _steady(self, kind: Kind, size: int, crew: Crew) -> "_Trial | None":
         """A trial of a block, if it fits into memory and rows have the same bits in every place of it.
@@ -387,6 +401,17 @@ def padded(t: Tensor, rows: int) -> Tensor:
     block[: len(some)] = some
     block[len(some) :] = t[:1]
     return block
+
+
+def fetched(tensors: Tensors) -> dict[str, Tensor]:
+    """The same on the CPU; from CUDA by way of page-locked memory, with one wait for all."""
+    if not any(t.is_cuda for t in tensors.values()):
+        return {name: t.cpu() for name, t in tensors.items()}
+    here = {name: torch.empty_like(t, device="cpu", pin_memory=True) for name, t in tensors.items()}
+    for name, t in tensors.items():
+        here[name].copy_(t, non_blocking=True)
+    torch.cuda.current_stream().synchronize()
+    return here
 
 
 def joined(parts: Sequence[Tensors]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from generative.program import Course, Outcome, Program
 from jobs.errors import Transient
 from workers.blocks import Answer, BlockRunner, ForwardQueue, Kind, Network, Op, Request, gathered, handed_out
 from workers.crew import Crew
+from workers.graphs import Recorder
 from workers.memory import EngineOutOfMemory, is_out_of_memory
 from workers.pool import Pool, Ticket
 
@@ -102,19 +103,23 @@ class Engine:
         *,
         max_batch: int = 32,
         crew: int | None = None,
+        recorder: Recorder | None = None,
         observe: Callable[[Tick], None] = lambda tick: None,
     ) -> None:
         """
         Args:
             crew: threads that compute side by side; left out, as many as torch has cores on a CPU.
+            recorder: left out, forward blocks are not recorded but run kernel by kernel.
             observe: called on the engine's thread after every unit of work; must be quick.
         """
         self.device, self._observe = torch.device(device), observe
         if self.device.type == "cuda":  # some of its algorithms add up in the order in which threads arrive
             torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False  # ten bits of mantissa are not float32
         cores = torch.get_num_threads() if self.device.type == "cpu" else 1
         self._crew = Crew(crew or cores)
-        self._queue, self._blocks = ForwardQueue(), BlockRunner(self.device, max_batch, self._crew)
+        self._queue = ForwardQueue()
+        self._blocks = BlockRunner(self.device, max_batch, self._crew, recorder)
         self._arrivals: deque[Ticket] = deque()
         self._pool = Pool(max_batch, self._crew)
         self._changed = threading.Condition()  # guards the queue, the arrivals and the two flags

@@ -67,6 +67,12 @@ MODELS_LOADED = Gauge("ganserve_models_loaded", "Models in memory.", registry=RE
 BACKEND_BLOCKS = Counter(
     "ganserve_backend_blocks", "Blocks of plain forward work.", ("backend",), registry=REGISTRY
 )
+GRAPHS = Counter(
+    "ganserve_engine_graphs",
+    "Kinds of blocks that were recorded, refused or found to differ, and blocks launched as recorded.",
+    ("outcome",),
+    registry=REGISTRY,
+)
 BACKEND_FALLBACKS = Counter(
     "ganserve_backend_fallbacks",
     "Times that torch did what a backend should have done.",

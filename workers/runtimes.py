@@ -86,14 +86,13 @@ def is_plain(op: Op) -> bool:
 
 def on_backend(backend: Backend, op: Op, inputs: Tensors) -> Tensor:
     """What `op` does with a generator, by a backend. Raises BackendError, MemoryError, ValueError."""
-    given = {name: value.cpu() for name, value in inputs.items()}
     if op is painting.map_z:
-        return backend.map(given["z"], given.get("c"), given["psi"])
+        return backend.map(inputs["z"], inputs.get("c"), inputs["psi"])
     if op is painting.style_rows:
-        return backend.styles(given["ws"])
+        return backend.styles(inputs["ws"])
     assert isinstance(op, painting.Paint)
-    noises = {n.removeprefix(painting.NOISE): t for n, t in given.items() if n.startswith(painting.NOISE)}
-    codes = {name: value for name, value in given.items() if not name.startswith(painting.NOISE)}
+    noises = {n.removeprefix(painting.NOISE): t for n, t in inputs.items() if n.startswith(painting.NOISE)}
+    codes = {name: value for name, value in inputs.items() if not name.startswith(painting.NOISE)}
     if (psi := codes.pop("psi", None)) is not None:
         codes = {"ws": backend.map(codes["z"], codes.get("c"), psi)}
     return backend.paint(codes, op.noise, noises, op.psi)

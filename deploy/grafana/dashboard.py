@@ -219,6 +219,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 note="Blocks that they did, and those that torch did in their place.",
             ),
             Panel(
+                "CUDA graphs",
+                "ops",
+                (("{{outcome}}", "sum by (outcome) (rate(ganserve_engine_graphs_total[rate]))"),),
+                note="Blocks launched as recorded; kinds that were recorded, refused or found to differ.",
+            ),
+            Panel(
                 "Models",
                 "short",
                 (

@@ -31,11 +31,11 @@ class TorchBackend:
     @torch.no_grad()
     def map(self, z: Tensor, c: Tensor | None, psi: Tensor) -> Tensor:
         c = None if c is None else self._here(c)
-        return self._styled().map_truncated(self._here(z), c, self._here(psi)).cpu()
+        return self._styled().map_truncated(self._here(z), c, self._here(psi))
 
     @torch.no_grad()
     def styles(self, ws: Tensor) -> Tensor:
-        return self._styled().style_rows(self._here(ws)).cpu()
+        return self._styled().style_rows(self._here(ws))
 
     @torch.no_grad()
     def paint(
@@ -50,10 +50,10 @@ class TorchBackend:
             images = self._synthesize(g.split_styles(given["styles"]), noise, maps)
         else:
             images = self._synthesize(g.styles(given["ws"]), noise, maps)
-        return to_uint8(images, g.pixel_gain, g.pixel_offset).cpu()
+        return to_uint8(images, g.pixel_gain, g.pixel_offset)
 
     def unload(self) -> None:
-        """Nothing: the generator is needed for gradients, too."""
+        """Nothing: weights go with their last user, and the generator's are needed for gradients, too."""
 
     def _synthesize(self, styles: Mapping[str, Tensor], noise: Noise, noises: Mapping[str, Tensor]) -> Tensor:
         """By layer name: styles (N, I), noises (N, 1, H, W) -> (N, C, H, W) in about [-1, 1]."""
@@ -77,20 +77,16 @@ class PreparedBackend(TorchBackend):
         super().__init__(generator)
         self.where, self._dtype = f"{self._device}, {str(dtype).removeprefix('torch.')}", dtype
         self._stylegan2 = generator
-        self._prepared: StaticSynthesis | None = None
+        self._prepared: StaticSynthesis | None = None  # until a picture is asked for
 
     def _synthesize(self, styles: Mapping[str, Tensor], noise: Noise, noises: Mapping[str, Tensor]) -> Tensor:
-        prepared = self._prepared  # another thread may unload it meanwhile
-        if prepared is None:
-            prepared = self._prepared = fast_synthesis(self._stylegan2, self._dtype)
+        if self._prepared is None:
+            self._prepared = fast_synthesis(self._stylegan2, self._dtype)
         stored = self._stylegan2.stored_noise()
         N = next(iter(styles.values())).shape[0]
         drawn = self._stylegan2.draw_noises(noise, noises, stored, N, None)
-        images: Tensor = prepared(styles, drawn)
+        images: Tensor = self._prepared(styles, drawn)
         return images
-
-    def unload(self) -> None:
-        self._prepared = None
 
 
 def fast_synthesis(generator: stylegan2.Generator, dtype: torch.dtype) -> StaticSynthesis:

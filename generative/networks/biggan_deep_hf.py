@@ -150,7 +150,8 @@ def choose_rows(psi: list[float], n_stats: int, device: torch.device) -> Rows:
     """
     if not all(0 <= number <= 1 for number in psi):
         raise ValueError(f"the truncation of this network is from 0 to 1, got {psi[:10]}")
-    return rows_of(torch.tensor(psi, dtype=torch.float64, device=device), n_stats)
+    filled = [torch.full((1,), number, dtype=torch.float64, device=device) for number in psi]
+    return rows_of(torch.cat(filled), n_stats)
 
 
 def rows_of(psi: Tensor, n_stats: int) -> Rows:

@@ -155,10 +155,11 @@ def truncate_z(
         raise ValueError(f"c must be ({len(z)}, {generator.c_dim}), got {got}")
     if lod:
         raise ValueError("a BigGAN has no levels of detail")
-    scale = torch.as_tensor(psi, dtype=z.dtype, device=z.device).reshape(-1, 1)
-    if len(scale) not in (1, len(z)):
-        raise ValueError(f"psi must be a number or ({len(z)},), got {len(scale)} numbers")
-    return z * scale, c
+    if isinstance(psi, Tensor):
+        psi = psi.to(z).reshape(-1, 1)
+        if len(psi) not in (1, len(z)):
+            raise ValueError(f"psi must be a number or ({len(z)},), got {len(psi)} numbers")
+    return z * psi, c
 
 
 def check_blocks(channels: Sequence[int], eps: float, **widths: int) -> None:

@@ -139,8 +139,7 @@ class Generator(ZOnlyGenerator):
 
         The official script does not scale: it draws z again where it is beyond 1.5.
         """
-        psi = torch.as_tensor(psi, dtype=z.dtype, device=z.device).clamp(max=1)
-        return z * psi.reshape(-1, 1)
+        return z * (psi.to(z).clamp(max=1).reshape(-1, 1) if isinstance(psi, Tensor) else min(psi, 1))
 
     def paint(self, z: Tensor, lod: float | None, hook: Hook) -> Tensor:
         noise, *zs = (z[:, part] for part in self.z_slices.values())
