@@ -107,7 +107,7 @@ def context(configured: Settings, engine: Engine) -> Iterator[Context]:
 
 @pytest.fixture(scope="session")
 def away_engine() -> Iterator[Engine]:
-    with Engine(elsewhere.NAME) as engine:
+    with Engine(elsewhere.NAME, max_batch=8) as engine:
         yield engine
 
 
