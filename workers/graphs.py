@@ -6,8 +6,8 @@ From then on inputs are copied to where the recording reads them, and all is lau
 
 A recording knows nothing of Python. What an op decides by numbers that it asked back, or brings along from
 the CPU, cannot be in it, and a device refuses to record that. Before a recording is used it is held to the op
-itself, with other numbers than it was made of. Where one cannot be made or differs, the op runs as ever; the
-log says so, and `ganserve_engine_graphs_total` counts.
+itself, with other numbers than it was made of. Where one cannot be made, for want of memory perhaps, or
+differs, the op runs as ever; the log says so, and `ganserve_engine_graphs_total` counts.
 """
 
 import logging
@@ -20,7 +20,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from workers.memory import is_out_of_memory
 from workers.metrics import GRAPHS
 
 logger = logging.getLogger(__name__)
@@ -39,12 +38,12 @@ class Recorder(Protocol):
     def __call__(self, run: Callable[[], object]) -> Launch:
         """Run it, record it, and return what does the same again on the same tensors.
 
-        Raises RuntimeError for what cannot be recorded, and for want of memory.
+        Raises RuntimeError for what cannot be recorded.
         """
 
 
 class CudaRecorder:
-    """CUDA's. They share a pool of memory, so a result is good until the next launch."""
+    """CUDA's graphs. They share a pool of memory, so a result is good until the next launch."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -115,16 +114,14 @@ class Graphs:
 
     def _recorded(self, op: Any, block: Tensors, compute: Compute) -> Recording | None:
         expected = compute(block)
-        inputs = {name: t.roll(1, 0) if len(t) > 1 else torch.zeros_like(t) for name, t in block.items()}
+        inputs = {name: torch.zeros_like(t) for name, t in block.items()}
         outputs: dict[str, Tensor] = {}
         try:
             launch = self._recorder(lambda: outputs.update(compute(inputs)))
             recording = Recording(inputs, outputs, launch)
             found = recording(block)
             same = all(torch.equal(found[name], expected[name]) for name in expected)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
+        except RuntimeError as error:  # also for want of memory, which the op itself may have enough of
             GRAPHS.labels("refused").inc()
             logger.warning("%s cannot be recorded, and runs kernel by kernel: %s", op, str(error)[:200])
             return None

@@ -136,6 +136,17 @@ def test_what_cannot_be_recorded_runs_as_ever_and_is_said_once(engine, network, 
     assert caplog.text.count("cannot be recorded") == 1
 
 
+def test_an_op_that_has_memory_enough_runs_where_its_recording_has_not(network):
+    def full(run):
+        run()
+        raise torch.OutOfMemoryError
+
+    x = drawn(8, 3)
+    with Engine(THERE, max_batch=4, recorder=full) as engine:
+        for _ in range(2 * WORTH):
+            assert torch.equal(engine.forward(Subject(network), scaled, {"x": x}).result(), 2 * x)
+
+
 def test_a_recording_that_differs_is_not_used(network):
     graphs, launched, differs = Graphs(elsewhere.record), counted("launched"), counted("differs")
 
