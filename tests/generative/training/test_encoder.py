@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from generative.training.encoder import (
     train_encoder,
 )
 from generative.worlds.portraits import NAMES
+from tests import elsewhere
 
 SMALL = EncoderTraining(
     images=1_600, batch=16, lateral=8, hidden=64, learning_rate=1e-2, ramp_images=160, bfloat16=False
@@ -96,6 +98,19 @@ def test_an_encoder_learns_the_known_inverse(model: StyleModel, portraits: Portr
     error, blind = ((ws - truth).square().mean() for ws in (trained(images), trained.w_mean))
     assert error < 0.5 * blind
     assert not trained.training and not any(p.requires_grad for p in trained.parameters())
+
+
+def test_a_training_can_be_on_another_device(
+    model: StyleModel, portraits: Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "Generator", elsewhere.Generator)
+    found = []
+    for device in ("cpu", elsewhere.NAME):
+        settings = SMALL.model_copy(update={"device": device})
+        trainer = EncoderTrainer(copy.deepcopy(model), portraits, settings)
+        found.append([trainer.step() for _ in range(3)])
+    for here, there in zip(*found, strict=True):
+        assert here == pytest.approx(there, rel=1e-4)
 
 
 def test_an_interrupted_training_ends_with_the_same_encoder(
