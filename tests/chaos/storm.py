@@ -156,6 +156,9 @@ def idle(built: Rig, store: JobStore) -> bool:
 
 
 def sound(report: Report) -> bool:
-    """Nothing lost, doubled or stale, no rule broken, and no job failed but for its own time limit."""
+    """Nothing lost, doubled or stale, no rule broken, and no job failed but for its own time limit; or, of a
+    shard, because its worker's disk was full.
+    """
     wrong = report.lost or report.doubled or report.stale or report.violations or report.crashes
-    return not wrong and report.failures <= {"timeout"}
+    full = {"storage", "parts_failed"} if report.faults["disk_full"] else set()
+    return not wrong and report.failures <= {"timeout"} | full
