@@ -43,6 +43,9 @@ class Elsewhere(Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
+    def new_tensor(self, data: Any, *, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.tensor(data, dtype=dtype or self.dtype, device=self.device)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return computed(func, args, kwargs or {})

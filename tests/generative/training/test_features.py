@@ -7,6 +7,7 @@ import torch
 from generative.networks.feature_network import FeatureNetwork, FeatureRecord, Readout, readout_loss
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.features import FeatureProgress, FeatureTraining, train_features
+from tests import elsewhere
 
 READOUTS = (
     Readout(name="yaw", kind="continuous", mean=0.5, std=2.0),
@@ -54,6 +55,18 @@ def test_an_interrupted_training_ends_with_the_same_network(tmp_path: Path) -> N
 
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     assert not checkpoint.exists()
+
+
+def test_a_training_can_be_on_another_device(tmp_path: Path) -> None:
+    render_dataset(tmp_path, DatasetRecord(resolution=16, count=64, seed=0, shard=64))
+    portraits, found = Portraits(tmp_path, held_out=32), []
+    for device in ("cpu", elsewhere.NAME):
+        steps: list[FeatureProgress] = []
+        settings = FeatureTraining(epochs=3, batch=16, bfloat16=False, device=device)
+        train_features(portraits, settings, steps.append)
+        found.append([(p.reconstruction, p.readout) for p in steps])
+    assert len(found[0]) == 6
+    torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(found[1]))
 
 
 def test_stages_may_begin_with_those_of_another_network(tmp_path: Path) -> None:

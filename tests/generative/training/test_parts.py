@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ import torch
 
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.part_maps import PartMaps, render_part_maps
-from generative.training.parts import PartsTraining, mirror, parts_loss, train_parts
+from generative.training.parts import PartsProgress, PartsTraining, mirror, parts_loss, train_parts
 from generative.training.vary import vary
 from generative.worlds.portraits import PARTS, render, replace, sample
+from tests import elsewhere
 
 SMALL = PartsTraining(images=16 * 40, batch=16, channels=(8, 16), learning_rate=1e-2, bfloat16=False)
 
@@ -96,6 +98,16 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
     whole = train_parts(portraits, maps, short).state_dict()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert not (tmp_path / "parts.pt").exists()
+
+
+def test_a_training_can_be_on_another_device(portraits: Portraits, maps: PartMaps) -> None:
+    found = []
+    for device in ("cpu", elsewhere.NAME):
+        steps: list[PartsProgress] = []
+        settings = dataclasses.replace(SMALL, images=48, device=device)
+        train_parts(portraits, maps, settings, steps.append)
+        found.append([progress.loss for progress in steps])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_maps_of_held_out_pictures_alone_are_nothing_to_learn_from(portraits: Portraits) -> None:

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from generative.training.codes import Codes
 from generative.training.config import TrainingConfig
 from generative.training.dataset import DatasetRecord, Portraits, render_dataset
 from generative.training.warm_start import WarmProgress, WarmStart, warm_start
+from tests import elsewhere
 
 
 def test_a_warm_start_brings_pictures_near_those_of_their_factors(
@@ -32,6 +34,23 @@ def test_a_warm_start_brings_pictures_near_those_of_their_factors(
     real = portraits.rows(rows)[0]
     right, wrong = (painted - real).abs().mean(), (painted - real.roll(1, 0)).abs().mean()
     assert right < 0.9 * wrong
+
+
+def test_a_warm_start_can_be_on_another_device(
+    config: TrainingConfig, features: FeatureNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "Generator", elsewhere.Generator)
+    render_dataset(tmp_path / "world", DatasetRecord(resolution=16, count=32, seed=0, shard=32))
+    found = []
+    for device in ("cpu", elsewhere.NAME):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            generator = Generator(config.model_copy(update={"z_dim": 27, "w_dim": 32}).generator(16))
+        steps: list[WarmProgress] = []
+        settings = WarmStart(images=48, batch=16, bfloat16=False, device=device)
+        warm_start(generator, copy.deepcopy(features), Portraits(tmp_path / "world"), settings, steps.append)
+        found.append([progress.pixels for progress in steps])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_an_interrupted_warm_start_ends_with_the_same_generator(

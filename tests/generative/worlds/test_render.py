@@ -16,6 +16,7 @@ from generative.worlds.portraits import (
     replace,
     sample,
 )
+from tests import elsewhere
 
 PEOPLE = sample(24, torch.Generator().manual_seed(11))
 PLAIN = replace(
@@ -78,6 +79,11 @@ def test_a_gpu_renders_the_same_portraits():
     here, there = render(PEOPLE, truth=True), render(PEOPLE.cuda(), truth=True)
     assert (here.image - there.image.cpu()).abs().max() < 1 / 255
     assert (here.parts == there.parts.cpu()).float().mean() > 0.9999
+
+
+def test_another_device_renders_the_same_portraits():
+    here, there = render(PEOPLE[:3], 32, truth=True), render(PEOPLE[:3].to(elsewhere.NAME), 32, truth=True)
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
 
 
 def test_shapes_types_and_ranges_are_as_documented():
