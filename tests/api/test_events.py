@@ -96,7 +96,7 @@ def test_a_running_job_is_followed_to_its_end(
         store.heartbeat(claim, Progress(value=0.5, step=1, steps=2))
         live.publish(job_id, {"type": "progress", "progress": {"value": 0.5, "step": 1, "steps": 2}})
         live.publish(job_id, {"type": "preview", "index": 0, "media_type": "image/jpeg", "data": "/9j/"})
-        threading.Event().wait(0.3)
+        threading.Event().wait(1.0)
         worker.succeed(job_id, {"a.png": png()}, claim)
         live.publish(job_id, {"type": "state", "status": "succeeded"})
 
@@ -145,7 +145,7 @@ def test_a_job_deleted_meanwhile_ends_the_stream(
     job_id = submit(client)["id"]
 
     def work() -> None:
-        threading.Event().wait(0.3)  # the stream has said what there was to say
+        threading.Event().wait(1.0)  # the stream has said what there was to say
         with store.database.write() as connection:  # in one step, that the stream sees no end before
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
         live.publish(job_id, {"type": "state"})
