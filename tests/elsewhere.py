@@ -60,11 +60,19 @@ class Reads(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        there = any(isinstance(t, Elsewhere) for t in tree_leaves((args, kwargs)))
-        here = any(isinstance(t, Tensor) and not isinstance(t, Elsewhere) for t in tree_leaves(result))
-        if there and (func in READS or here):
+        if reads(func, _tensors((args, kwargs)), _tensors(result)):
             self.seen.append(str(func))
         return result
+
+
+def reads(func: Any, given: list[Tensor], made: list[Tensor]) -> bool:
+    """Whether an operation brings numbers back from there."""
+    there = any(isinstance(t, Elsewhere) for t in given)
+    return there and (func in READS or not all(isinstance(t, Elsewhere) for t in made))
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 class Recording(TorchDispatchMode):
@@ -78,14 +86,12 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result, kwargs = func(*args, **(kwargs or {})), kwargs or {}
-        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
-        there = [isinstance(t, Elsewhere) for t in given]
-        back = any(there) and (func in READS or not all(isinstance(t, Elsewhere) for t in made))
-        along = func in COPIES and not all(there) and any(isinstance(t, Elsewhere) for t in made)
-        if back or along:
+        given, made = _tensors((args, kwargs)), _tensors(result)
+        arrives = any(isinstance(t, Elsewhere) for t in made)
+        along = func in COPIES and arrives and not all(isinstance(t, Elsewhere) for t in given)
+        if along or reads(func, given, made):
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
-        if any(there) or any(isinstance(t, Elsewhere) for t in made):
+        if any(isinstance(t, Elsewhere) for t in given + made):
             self._steps.append((func, args, kwargs, result))
         return result
 
@@ -107,7 +113,7 @@ def record(run: Callable[[], object]) -> Callable[[], None]:
 
 def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """What an operation makes of tensors there, or of a device named in its arguments."""
-    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    tensors = _tensors((args, kwargs))
     there = [t for t in tensors if isinstance(t, Elsewhere)]
     strangers = [t for t in tensors if not isinstance(t, Elsewhere) and t.ndim]
     if there and strangers and func not in COPIES + INDEXED:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from generative.families import generator_of
-from generative.generator import Generator
+from generative.generator import Generator, StyleGenerator
 from generative.networks.alae import ALAEConfig
 from generative.networks.biggan import BigGANConfig
 from generative.networks.biggan_deep import BigGANDeepConfig
@@ -61,3 +61,13 @@ def tiny(name: str) -> Generator:
         if bool((value == value.flatten()[0]).all()):  # biases, strengths of noise, means, constants
             value.add_(0.1 * torch.randn(value.shape, generator=rng))
     return generator.eval().requires_grad_(False)
+
+
+def inputs_of(generator: Generator, N: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """What `workers.work.painting.Paint` takes: random z; classes, and psi of 0.7, where there are such."""
+    inputs = {"z": torch.randn(N, generator.z_dim, generator=torch.Generator().manual_seed(seed))}
+    if generator.c_dim:
+        inputs["c"] = torch.eye(generator.c_dim)[torch.arange(N) % generator.c_dim]
+    if isinstance(generator, StyleGenerator):
+        inputs["psi"] = torch.full((N, generator.num_ws), 0.7)
+    return inputs

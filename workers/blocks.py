@@ -21,7 +21,7 @@ in a block: 1: 266, 2: 377, 4: 547, 8: 673, 16: 761, 32: 640.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,11 +32,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from generative.batch import Tensors
 from workers.crew import Crew, members
-from workers.graphs import Graphs, Recorder
 from workers.memory import is_out_of_memory
 
-Tensors = Mapping[str, Tensor]
 Op = Callable[[Any, Tensors], Tensor | Tensors]  # network, inputs: (N, ...) to (N, ...), row by row
 
 BARE = ""  # name of the result of an op that returns a tensor and no dict
@@ -114,6 +113,9 @@ class Kind:
         if any(t.shape[:1] != next(iter(block.values())).shape[:1] for t in named.values()):
             raise ValueError(f"{self.op} must return as many rows as it was given")
         return named
+
+
+Compute = Callable[[Kind, Tensors], Tensors]  # as `Kind.computed`
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,10 @@ class BlockRunner:
     """Runs ops in blocks of few sizes."""
 
     def __init__(
-        self, device: torch.device, max_batch: int, crew: Crew, recorder: Recorder | None = None
+        self, device: torch.device, max_batch: int, crew: Crew, compute: Compute = Kind.computed
     ) -> None:
-        self._device, self._max_batch, self._crew = device, max_batch, crew
-        self._graphs = Graphs(recorder) if recorder else None
+        """`compute`: blocks that are wanted; what is tried is computed by the op itself."""
+        self._device, self._max_batch, self._crew, self._compute = device, max_batch, crew, compute
         self._start = CPU_START if device.type == "cpu" else CUDA_START
         # By op and signature: of networks by what they are made like, for the order of summation follows from
         # shapes alone; of others by themselves, which may be forgotten elsewhere.
@@ -224,8 +226,6 @@ class BlockRunner:
         """Smaller blocks, and one at a time, from now on, for want of memory: other bytes too, where only one
         size gives these. False if it is one row already.
         """
-        if self._graphs is not None:
-            self._graphs.clear()
         plan = self.plan(kind)
         largest, *smaller = plan.sizes
         less = Plan(tuple(smaller) or (max(1, largest // 2),), crew=1)
@@ -252,7 +252,7 @@ class BlockRunner:
         rows, at, done = len(next(iter(inputs.values()))), 0, []
         for size in sizes:
             block = {name: padded(t[at:], size) for name, t in inputs.items()}
-            done.append(self._apply(kind, block, self._graphs))
+            done.append(self._apply(kind, block, self._compute))
             at += size
         return {name: t[:rows] for name, t in joined(done).items()}
 
@@ -293,12 +293,9 @@ class BlockRunner:
             one_s.append(_seconds(lambda: self._crew.apart(tasks)))
         return min(one_s) < SLOWER * min(all_s)
 
-    def _apply(self, kind: Kind, block: Tensors, graphs: Graphs | None = None) -> dict[str, Tensor]:
-        given = {name: t.to(self._device) for name, t in block.items()}
+    def _apply(self, kind: Kind, block: Tensors, compute: Compute = Kind.computed) -> dict[str, Tensor]:
         with torch.no_grad():
-            if graphs is None:
-                return fetched(kind.computed(given))
-            return fetched(graphs.run(kind.network, kind.op, given, kind.computed))
+            return fetched(compute(kind, {name: t.to(self._device) for name, t in block.items()}))
 
     def _steady(self, kind: Kind, size: int, crew: Crew) -> "_Trial | None":
         """A trial of a block, if it fits into memory and rows have the same bits in every place of it.

@@ -25,7 +25,7 @@ from generative.program import Course, Outcome, Program
 from jobs.errors import Transient
 from workers.blocks import Answer, BlockRunner, ForwardQueue, Kind, Network, Op, Request, gathered, handed_out
 from workers.crew import Crew
-from workers.graphs import Recorder
+from workers.graphs import Graphs, Recorder
 from workers.memory import EngineOutOfMemory, is_out_of_memory
 from workers.pool import Pool, Ticket
 
@@ -119,7 +119,9 @@ class Engine:
         cores = torch.get_num_threads() if self.device.type == "cpu" else 1
         self._crew = Crew(crew or cores)
         self._queue = ForwardQueue()
-        self._blocks = BlockRunner(self.device, max_batch, self._crew, recorder)
+        self._graphs = Graphs(recorder) if recorder else None
+        compute = self._graphs.computed if self._graphs else Kind.computed
+        self._blocks = BlockRunner(self.device, max_batch, self._crew, compute)
         self._arrivals: deque[Ticket] = deque()
         self._pool = Pool(max_batch, self._crew)
         self._changed = threading.Condition()  # guards the queue, the arrivals and the two flags
@@ -286,7 +288,11 @@ class Engine:
         try:
             return self._blocks.run(kind, inputs)
         except Exception as error:
-            if not (is_out_of_memory(error) and self._blocks.halve(kind)):
+            if not is_out_of_memory(error):
+                raise
+            if self._graphs is not None:
+                self._graphs.clear()
+            if not self._blocks.halve(kind):
                 raise
         return self._blocks.run(kind, inputs)
 

@@ -12,7 +12,7 @@ differs, the op runs as ever; the log says so, and `ganserve_engine_graphs_total
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -20,15 +20,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from generative.batch import Tensors
+from workers.blocks import Kind
 from workers.metrics import GRAPHS
 
 logger = logging.getLogger(__name__)
 
 WORTH = 3  # times that a block is computed before it is recorded
-KEPT = 32  # recordings of one network; the one used longest ago leaves
+KEPT = 32  # kinds of blocks of one network; the one used longest ago leaves
 
-Tensors = Mapping[str, Tensor]
-Compute = Callable[[Tensors], Tensors]  # (N, ...) on the device, to the same number of rows there
 Launch = Callable[[], object]
 
 
@@ -92,19 +92,19 @@ class Graphs:
         self._recorder = recorder
         self._known: WeakKeyDictionary[Any, OrderedDict[Any, Entry]] = WeakKeyDictionary()
 
-    def run(self, network: Any, op: Any, block: Tensors, compute: Compute) -> Tensors:
-        """`compute(block)`, that is `op` of `network`. The result is good until the next call."""
-        known = self._known.setdefault(network, OrderedDict())
-        shapes = tuple((name, t.shape, t.dtype) for name, t in sorted(block.items()))
-        entry = known.setdefault((op, shapes), Entry())
-        known.move_to_end((op, shapes))
+    def computed(self, kind: Kind, block: Tensors) -> Tensors:
+        """As `kind.computed(block)`. The result is good until the next call."""
+        known = self._known.setdefault(kind.network, OrderedDict())
+        key = kind.op, kind.signature, len(next(iter(block.values())))
+        entry = known.setdefault(key, Entry())
+        known.move_to_end(key)
         if len(known) > KEPT:
             known.popitem(last=False)
         entry.seen += 1
         if entry.seen == WORTH:
-            entry.recording = self._recorded(op, block, compute)
+            entry.recording = _recorded(kind, block, self._recorder)
         if entry.recording is None:
-            return compute(block)
+            return kind.computed(block)
         GRAPHS.labels("launched").inc()
         return entry.recording(block)
 
@@ -112,20 +112,22 @@ class Graphs:
         """Give back the memory of all recordings."""
         self._known.clear()
 
-    def _recorded(self, op: Any, block: Tensors, compute: Compute) -> Recording | None:
-        expected = compute(block)
-        inputs = {name: torch.zeros_like(t) for name, t in block.items()}
-        outputs: dict[str, Tensor] = {}
-        try:
-            launch = self._recorder(lambda: outputs.update(compute(inputs)))
-            recording = Recording(inputs, outputs, launch)
-            found = recording(block)
-            same = all(torch.equal(found[name], expected[name]) for name in expected)
-        except RuntimeError as error:  # also for want of memory, which the op itself may have enough of
-            GRAPHS.labels("refused").inc()
-            logger.warning("%s cannot be recorded, and runs kernel by kernel: %s", op, str(error)[:200])
-            return None
-        GRAPHS.labels("recorded" if same else "differs").inc()
-        if not same:
-            logger.error("the recording of %s differs from it, and is not used", op)
-        return recording if same else None
+
+def _recorded(kind: Kind, block: Tensors, recorder: Recorder) -> Recording | None:
+    """A recording that gives the bits of the op; None where there is none."""
+    expected = kind.computed(block)
+    inputs = {name: torch.zeros_like(t) for name, t in block.items()}
+    outputs: dict[str, Tensor] = {}
+    try:
+        launch = recorder(lambda: outputs.update(kind.computed(inputs)))
+        recording = Recording(inputs, outputs, launch)
+        found = recording(block)
+        same = all(torch.equal(found[name], expected[name]) for name in expected)
+    except RuntimeError as error:  # also for want of memory, which the op itself may have enough of
+        GRAPHS.labels("refused").inc()
+        logger.warning("%s cannot be recorded, and runs kernel by kernel: %s", kind.op, str(error)[:200])
+        return None
+    GRAPHS.labels("recorded" if same else "differs").inc()
+    if not same:
+        logger.error("the recording of %s differs from it, and is not used", kind.op)
+    return recording if same else None

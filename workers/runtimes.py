@@ -20,11 +20,12 @@ from generative.backend import Backend, BackendError
 from generative.backends.onnx import open_onnx
 from generative.backends.torch import PreparedBackend
 from generative.backends.triton import open_triton
+from generative.batch import Tensors
 from generative.cards import Card
 from generative.export.record import RECORD, read_record
 from generative.generator import Generator
 from generative.networks import stylegan2
-from workers.blocks import Op, Tensors
+from workers.blocks import Op
 from workers.metrics import BACKEND_BLOCKS, BACKEND_FALLBACKS
 from workers.work import painting
 

@@ -150,6 +150,7 @@ def choose_rows(psi: list[float], n_stats: int, device: torch.device) -> Rows:
     """
     if not all(0 <= number <= 1 for number in psi):
         raise ValueError(f"the truncation of this network is from 0 to 1, got {psi[:10]}")
+    # Filled there: what comes along from the CPU could not be recorded with the rest.
     filled = [torch.full((1,), number, dtype=torch.float64, device=device) for number in psi]
     return rows_of(torch.cat(filled), n_stats)
 

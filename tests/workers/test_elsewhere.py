@@ -11,12 +11,11 @@ import torch
 
 from generative.cards import About
 from generative.families import GENERATORS
-from generative.generator import StyleGenerator, sample_z
 from generative.store import save_model
 from jobs.inversion import METHODS
 from jobs.schemas import Status
 from tests import elsewhere
-from tests.families import tiny
+from tests.families import inputs_of, tiny
 from tests.workers.given import pixels_of, ramp
 from tests.workers.inversions import PIXELS, briefly, save_seeing
 from workers.context import Context
@@ -142,12 +141,7 @@ def test_every_edit_makes_the_same(agree, edit):
 def test_painting_asks_nothing_back(family):
     """So that a GPU's queue never runs empty meanwhile."""
     network = tiny(family).eval().requires_grad_(False).to(elsewhere.NAME)
-    inputs = {"z": sample_z([1, 2], network)}
-    if network.c_dim:
-        inputs["c"] = torch.eye(network.c_dim)[:2]
-    if isinstance(network, StyleGenerator):
-        inputs["psi"] = torch.full((2, network.num_ws), 0.7)
-    there = {name: t.to(elsewhere.NAME) for name, t in inputs.items()}
+    there = {name: t.to(elsewhere.NAME) for name, t in inputs_of(network, 2).items()}
     with torch.no_grad(), elsewhere.Reads() as reads:
         pictures = painting.Paint()(network, there)
         assert not reads.seen

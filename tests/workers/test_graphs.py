@@ -4,6 +4,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 
 from generative.backends.torch import PreparedBackend
 from generative.families import GENERATORS
-from generative.generator import Generator, StyleGenerator
 from tests import elsewhere
-from tests.families import tiny
-from workers.blocks import Subject
+from tests.families import inputs_of, tiny
+from workers.blocks import BARE, Kind, Op, Subject
 from workers.engine import Engine
 from workers.graphs import KEPT, WORTH, CudaRecorder, Graphs
 from workers.metrics import REGISTRY
@@ -57,6 +57,11 @@ def remembers(network: Scale, inputs: dict[str, Tensor]) -> Tensor:
     return inputs["x"] * network.weight + network.asked
 
 
+def asked(network: Any, op: Op, inputs: dict[str, Tensor]) -> tuple[Kind, dict[str, Tensor]]:
+    """A block there, and its kind."""
+    return Kind.of(network, op, inputs), {name: t.to(THERE) for name, t in inputs.items()}
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -72,28 +77,15 @@ def network() -> Scale:
     return Scale().to(THERE)
 
 
-def inputs_of(generator: Generator, N: int, seed: int) -> dict[str, Tensor]:
-    inputs = {"z": drawn(N, generator.z_dim, seed=seed)}
-    if generator.c_dim:
-        inputs["c"] = torch.eye(generator.c_dim)[torch.arange(N) % generator.c_dim]
-    if isinstance(generator, StyleGenerator):
-        inputs["psi"] = torch.full((N, generator.num_ws), 0.7)
-    return inputs
-
-
 @pytest.mark.parametrize("family", sorted(GENERATORS))
 def test_every_family_can_be_recorded_and_paints_the_same(family):
     generator = tiny(family).eval().requires_grad_(False).to(THERE)
     graphs, launched, recorded = Graphs(elsewhere.record), counted("launched"), counted("recorded")
-
-    def compute(block):
-        return {"": painting.Paint()(generator, block)}
-
     with torch.no_grad():
         for seed in range(WORTH + 2):
-            block = {name: t.to(THERE) for name, t in inputs_of(generator, 2, seed).items()}
-            painted = graphs.run(generator, painting.Paint(), block, compute)[""].cpu()
-            assert torch.equal(painted, compute(block)[""].cpu())
+            kind, block = asked(generator, painting.Paint(), inputs_of(generator, 2, seed))
+            painted = graphs.computed(kind, block)[BARE].cpu()
+            assert torch.equal(painted, kind.computed(block)[BARE].cpu())
     assert counted("recorded") - recorded == 1
     assert counted("launched") - launched == 3
 
@@ -105,9 +97,10 @@ def test_prepared_weights_are_recorded_and_stay_as_long_as_they_are_used(dtype):
     graphs, launched = Graphs(elsewhere.record), counted("launched")
     with torch.no_grad():
         for seed in range(WORTH + 2):
-            ws = drawn(2, generator.num_ws, generator.w_dim, seed=seed).to(THERE)
-            painted = graphs.run(runtime, op, {"ws": ws}, lambda block: {"": op(runtime, block)})[""].cpu()
-            assert torch.equal(painted, op(runtime, {"ws": ws}).cpu())
+            ws = drawn(2, generator.num_ws, generator.w_dim, seed=seed)
+            kind, block = asked(runtime, op, {"ws": ws})
+            painted = graphs.computed(kind, block)[BARE].cpu()
+            assert torch.equal(painted, kind.computed(block)[BARE].cpu())
             if seed == WORTH:
                 runtime.close()  # as when the model leaves, and a job goes on with it
     assert counted("launched") - launched == 3
@@ -149,17 +142,13 @@ def test_an_op_that_has_memory_enough_runs_where_its_recording_has_not(network):
 
 def test_a_recording_that_differs_is_not_used(network):
     graphs, launched, differs = Graphs(elsewhere.record), counted("launched"), counted("differs")
-
-    def compute(block):
-        return {"": remembers(network, block)}
-
     for _ in range(2 * WORTH):
-        graphs.run(network, remembers, {"x": drawn(4, 3).to(THERE)}, compute)
+        graphs.computed(*asked(network, remembers, {"x": drawn(4, 3)}))
     assert (counted("differs") - differs, counted("launched") - launched) == (1, 0)
 
 
 def test_out_of_memory_gives_all_recordings_back_and_goes_on_with_smaller_blocks(engine, network):
-    graphs, full = engine._blocks._graphs, []
+    graphs, full = engine._graphs, []
 
     def tight(network: Scale, inputs: dict[str, Tensor]) -> Tensor:
         if full and len(inputs["x"]) == 4:
@@ -178,15 +167,11 @@ def test_out_of_memory_gives_all_recordings_back_and_goes_on_with_smaller_blocks
 
 def test_recordings_leave_with_their_network_and_the_one_used_longest_ago_before():
     graphs, network = Graphs(elsewhere.record), Scale().to(THERE)
-
-    def compute(block):
-        return {"": block["x"] * 2}
-
     for N in range(1, KEPT + 3):
         for _ in range(WORTH):
-            graphs.run(network, scaled, {"x": drawn(N, 3).to(THERE)}, compute)
+            graphs.computed(*asked(network, scaled, {"x": drawn(N, 3)}))
     [known] = graphs._known.values()
-    assert [shapes[0][1][0] for _, shapes in known] == list(range(3, KEPT + 3))
+    assert [N for _, _, N in known] == list(range(3, KEPT + 3))
     gone = weakref.ref(network)
     del network, known
     gc.collect()

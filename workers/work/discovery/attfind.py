@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generative.batch import Tensors
 from generative.discovery.stylespace import effective_channels, style_statistics
 from generative.editing.direction import Direction
 from generative.generator import StyleGenerator
 from generative.metrics.examiner import Examiner
 from generative.networks.feature_network import FeatureNetwork
 from jobs.discovery import AttfindInput
-from workers.blocks import Subject, Tensors
+from workers.blocks import Subject
 from workers.models import LoadedModel
 from workers.work import painting
 from workers.work.discovery.samples import Job, refuse_factor, samples

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generative.batch import Tensors
 from generative.discovery.hessian_directions import HessianTraining, learn_axes, penalties
 from generative.editing.direction import Direction
 from generative.generator import Generator, StyleGenerator
 from generative.spaces import Space, broadcast
 from jobs.discovery import HessianInput
 from jobs.errors import JobFailed
-from workers.blocks import Tensors
 from workers.models import LoadedModel
 from workers.work.discovery.samples import FOUND, Job, names_of, statistics_of, truncation_for
 from workers.work.sources import from_seeds, mapping_inputs, to_ws

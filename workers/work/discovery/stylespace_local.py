@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generative.batch import Tensors
 from generative.discovery.stylespace import StyleStatistics, local_channels, region_overlap, style_statistics
 from generative.editing.direction import Direction
 from generative.generator import StyleGenerator
 from jobs.discovery import StylespaceLocalInput
 from jobs.errors import JobFailed, UnsupportedByModel
-from workers.blocks import Tensors
 from workers.models import LoadedModel
 from workers.work import painting
 from workers.work.discovery.dissect import labelled, parts_of
